@@ -1,0 +1,1 @@
+"""The int8 network: typed operators, shapes and quantisation (`ir`), arithmetic, reference execution, importers."""

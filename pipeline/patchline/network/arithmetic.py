@@ -1,0 +1,83 @@
+"""The integer formulas, written down once: reference, importers, code generation and the C kernels follow them.
+
+Rule `single` (Patchline): q = clamp(((int64(acc << shift) * M + 2^31) >> 32) + z, lo, hi). With M = round(2^32 * s) for a real
+multiplier s < 0.5 (larger ones shift the accumulator left first) this is one SMMLAR instruction on ARMv7E-M.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from patchline.network.ir import Requant
+
+Int64Array = NDArray[np.int64]
+
+ADD_BITS = 21
+"""Multipliers of an Add stay below 2^21, so that 255 * m[0] + 255 * m[1] + offset fits int32."""
+
+
+def single_requant(real: NDArray[np.float64] | list[float] | float) -> Requant:
+    """Integer form of real multipliers (scale_x * scale_w / scale_y), each in [2^-31, 2^15).
+
+    Raises ValueError for a multiplier outside that range: such a scale can only come from broken quantisation.
+    """
+    values = np.atleast_1d(np.asarray(real, dtype=np.float64))
+    if not np.all(np.isfinite(values)) or np.any(values < 0) or np.any(values >= 2**15):
+        raise ValueError(f"requantisation multiplier out of range: {values.min()}..{values.max()}")
+    shifts = np.zeros(values.shape, dtype=np.int32)
+    multipliers = np.zeros(values.shape, dtype=np.int32)
+    for i, value in enumerate(values):
+        shift = 0
+        # round(2^32 * s) must fit a positive int32, so a multiplier of 0.5 and more moves bits into the accumulator
+        while round(value * 2.0 ** (32 - shift)) > 2**31 - 1:
+            shift += 1
+        shifts[i] = shift
+        multipliers[i] = round(value * 2.0 ** (32 - shift))
+    return Requant(multipliers, shifts, "single")
+
+
+def requantise(acc: Int64Array, requant: Requant, zero_point: int, clamp: tuple[int, int]) -> NDArray[np.int8]:
+    """Rescale accumulators [..., channels] to int8 by the rule of `requant`."""
+    if requant.rule == "tflite":
+        scaled = tflite_multiply(acc, requant.multipliers.astype(np.int64), requant.shifts.astype(np.int64))
+    else:
+        # the shift is done in int32 on the device: wrap the same way
+        shifted = (acc << requant.shifts.astype(np.int64)).astype(np.int32).astype(np.int64)
+        scaled = (shifted * requant.multipliers.astype(np.int64) + (1 << 31)) >> 32
+    return np.clip(scaled + zero_point, *clamp).astype(np.int8)
+
+
+def tflite_multiply(acc: Int64Array, multiplier: Int64Array | int, shift: Int64Array | int) -> Int64Array:
+    """TFLite's MultiplyByQuantizedMultiplier: saturating rounding doubling high multiply, rounding divide by 2^-shift."""
+    left = np.maximum(shift, 0)
+    right = np.maximum(-np.asarray(shift), 0)
+    x = np.clip(acc << left, -(2**31), 2**31 - 1)
+    product = x * multiplier
+    nudge = np.where(product >= 0, 1 << 30, 1 - (1 << 30))
+    total = product + nudge
+    high = np.where(total >= 0, total >> 31, -((-total) >> 31))  # C division truncates towards zero
+    high = np.minimum(high, 2**31 - 1)
+    mask = (1 << right) - 1
+    remainder = high & mask
+    threshold = (mask >> 1) + (high < 0)
+    return np.asarray((high >> right) + (remainder > threshold), dtype=np.int64)
+
+
+def add_constants(
+    scale_a: float, zero_a: int, scale_b: float, zero_b: int, scale_y: float, zero_y: int
+) -> tuple[tuple[int, int], int, int]:
+    """Multipliers, shift and offset of an Add under rule `single`: q = clamp((a*m0 + b*m1 + offset) >> shift).
+
+    Raises ValueError where the ratio of the scales is beyond what int32 can hold.
+    """
+    ratio_a, ratio_b = scale_a / scale_y, scale_b / scale_y
+    largest = max(ratio_a, ratio_b)
+    if not np.isfinite(largest) or largest <= 0 or largest >= 2**15:
+        raise ValueError(f"ratio of the scales of an Add is out of range: {ratio_a}, {ratio_b}")
+    shift = 22  # 127 << 22 still leaves room in int32
+    while largest * 2.0**shift >= 2.0**ADD_BITS and shift > 1:
+        shift -= 1
+    m0, m1 = round(ratio_a * 2.0**shift), round(ratio_b * 2.0**shift)
+    offset = (zero_y << shift) + (1 << (shift - 1)) - zero_a * m0 - zero_b * m1
+    return (m0, m1), shift, offset

@@ -1,0 +1,1 @@
+"""Which rows and columns are computed when, and what that costs in memory: geometry, memory model, solver, arena -> Plan."""
