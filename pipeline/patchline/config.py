@@ -38,6 +38,8 @@ def parse_count(value: Any) -> Any:
     return _with_unit(value, _COUNTS)
 
 
+_BYTES_ALLOWED = "a number of bytes above 0, or text such as 30KB (1 KB = 1024 bytes), or null"
+
 Bytes = Annotated[int, BeforeValidator(parse_bytes)]
 Count = Annotated[int, BeforeValidator(parse_count)]
 
@@ -103,9 +105,9 @@ class SearchParams(_Model):
 
     schedule: Literal["layer", "patch", "stream", "auto"] = _choice("auto", "layer", "patch", "stream", "auto")
     input: Literal["pushed", "pulled", "resident"] = _choice("pulled", "pushed", "pulled", "resident")
-    sram_budget: Bytes | None = _field(30 * 1024, "a number of bytes above 0, or text such as 30KB (1 KB = 1024 bytes), or null", ge=1)
-    flash_budget: Bytes | None = _field(None, "a number of bytes above 0, or text such as 1MB (1 MB = 1024 KB), or null", ge=1)
-    max_macs: Count | None = _field(8_000_000, "a count above 0, or text such as 8M (8 million), or null", ge=1)
+    sram_budget: Bytes | None = _field(30 * 1024, _BYTES_ALLOWED, ge=1)
+    flash_budget: Bytes | None = _field(None, _BYTES_ALLOWED, ge=1)
+    max_macs: Count | None = _field(8_000_000, "a count above 0, or text such as 8M, or null", ge=1)
     max_latency_ms: float | None = _field(None, "milliseconds above 0, or null", gt=0)
     max_extra_macs: float = _field(0.10, "a share from 0 to 10 (0.10 = 10 %)", ge=0, le=10)
     trials: int = _whole(200, 1, 1_000_000)
@@ -176,7 +178,8 @@ def load_params(path: str | Path = "params.yaml") -> Params:
     """
     problems, params = _check(_read(Path(path)))
     if problems:
-    XX
+        count = "one wrong entry" if len(problems) == 1 else f"{len(problems)} wrong entries"
+        raise UserError("\n  ".join([f"{path} has {count}:", *problems]))
     assert params is not None
     return params
 
