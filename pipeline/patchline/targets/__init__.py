@@ -1,0 +1,156 @@
+"""Boards: one YAML file each in this folder, loaded into a frozen, validated `Target`.
+
+`load(name)` is the way in. Adding a board means adding a file (docs/adding-a-board.md).
+"""
+
+from __future__ import annotations
+
+import difflib
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic.dataclasses import dataclass
+
+from patchline.config import parse_bytes
+from patchline.errors import UserError
+
+FOLDER = Path(__file__).parent
+
+Bytes = Annotated[int, BeforeValidator(parse_bytes), Field(ge=0)]
+Address = Annotated[int, Field(ge=0, le=0xFFFF_FFFF)]
+Core = Literal["cortex-m4", "cortex-m7"]
+UartKind = Literal["stm32f4", "stm32f7", "cmsdk"]
+Emulator = Literal["renode", "qemu", "unicorn"]
+
+_STRICT = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Region:
+    """A piece of the address space: `size` bytes from `origin`."""
+
+    origin: Address
+    size: Bytes
+
+    @property
+    def end(self) -> int:
+        """First address behind the region."""
+        return self.origin + self.size
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Uart:
+    """The UART that carries the benchmark protocol.
+
+    `kind` names the register layout: stm32f4 (SR/DR), stm32f7 (ISR/TDR/RDR), cmsdk (Arm's CMSDK APB UART).
+    """
+
+    kind: UartKind
+    base: Address
+    name: str  # the vendor's name, and the peripheral's name in Renode's platform
+    baud: int = 115_200
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Firmware:
+    """What the runtime needs beside the arena; the linker script holds it to these sizes."""
+
+    static_bytes: Bytes  # .data + .bss without the arena
+    stack_bytes: Bytes  # reserved stack
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Timing:
+    """Memory timing that the cycle model takes from the board. Zero wait states = memory as fast as the core."""
+
+    flash_wait_states: Annotated[int, Field(ge=0, le=64)] = 0  # core cycles a line read waits beyond the first
+    flash_line_bytes: Annotated[int, Field(ge=4, le=128)] = 16  # bytes one read brings (a line of the cache)
+    instruction_cache_bytes: Bytes = 0
+    data_cache_bytes: Bytes = 0
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Renode:
+    """Where Renode's stock platform stands and what must be corrected in it."""
+
+    platform: str  # as in `LoadPlatformDescription @...`
+    cpu_type: str  # Renode's cpuType for this core
+    sram: str = "sram"  # names of the memories in the platform
+    flash: tuple[str, ...] = ("flash",)
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Qemu:
+    """The machine of qemu-system-arm that is this board."""
+
+    machine: str
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Target:
+    """One board: core, clock, memories, UART and the emulators that have its memory map."""
+
+    name: str
+    description: str
+    core: Core
+    clock_hz: Annotated[int, Field(gt=0)]
+    fpu: bool
+    flash: Region
+    sram: Region
+    uart: Uart
+    firmware: Firmware
+    emulators: tuple[Emulator, ...]
+    timing: Timing = Timing()
+    renode: Renode | None = None
+    qemu: Qemu | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Target:
+        for emulator in ("renode", "qemu"):
+            if emulator in self.emulators and getattr(self, emulator) is None:
+                raise ValueError(f"emulators lists {emulator}, but the section '{emulator}:' is missing")
+        if self.flash.origin < self.sram.end and self.sram.origin < self.flash.end:
+            raise ValueError("flash and sram overlap")
+        if self.firmware.static_bytes + self.firmware.stack_bytes > self.sram.size:
+            raise ValueError("firmware.static_bytes and stack_bytes do not fit the sram")
+        return self
+
+
+def names() -> list[str]:
+    """Names of the boards that have a file here."""
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+@cache
+def load(name: str) -> Target:
+    """The board `name`. Raises UserError for an unknown name (with the closest ones) or a wrong file."""
+    if name not in names():
+        close = difflib.get_close_matches(name, names(), n=1, cutoff=0.5)
+        hint = f"did you mean '{close[0]}'? " if close else ""
+        raise UserError(f"target '{name}' is not known; {hint}known boards: {', '.join(names())}")
+    return load_file(FOLDER / f"{name}.yaml")
+
+
+def load_file(path: str | Path) -> Target:
+    """The board described by the YAML file `path`; its name is the file's. Raises UserError naming key and value."""
+    from ruamel.yaml import YAML, YAMLError
+
+    path = Path(path)
+    try:
+        content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"board file {path} does not exist") from None
+    except YAMLError as error:
+        raise UserError(f"board file {path} is not valid YAML: {error}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"board file {path} must hold keys such as `core:` and `sram:`, but holds {content!r}")
+    try:
+        return TypeAdapter(Target).validate_python({"name": path.stem, **content})
+    except ValidationError as error:
+        lines = [f"board file {path} has {error.error_count()} wrong entries:"]
+        for item in error.errors():
+            key = ".".join(str(part) for part in item["loc"]) or "the whole"
+            lines.append(f"{key}: {item['msg']} (value {item['input']!r})" if item["loc"] else item["msg"])
+        raise UserError("\n  ".join(lines)) from None
