@@ -1,10 +1,12 @@
 """The integer formulas, written down once: reference, importers, code generation and the C kernels follow them.
 
-Rule `single` (Patchline): q = clamp(((int64(acc << shift) * M + 2^31) >> 32) + z, lo, hi). With M = round(2^32 * s) for a real
-multiplier s < 0.5 (larger ones shift the accumulator left first) this is one SMMLAR instruction on ARMv7E-M.
+Rule `single` (Patchline): q = clamp(((int64(acc << shift) * M + 2^31) >> 32) + z, lo, hi). With M = round(2^32 * s) for
+a real multiplier s < 0.5 (larger ones shift the accumulator left first) this is one SMMLAR instruction on ARMv7E-M.
 """
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +17,9 @@ Int64Array = NDArray[np.int64]
 
 ADD_BITS = 21
 """Multipliers of an Add stay below 2^21, so that 255 * m[0] + 255 * m[1] + offset fits int32."""
+
+TFLITE_ADD_SHIFT = 20
+"""Left shift that TFLite gives both inputs of an Add before scaling them."""
 
 
 def single_requant(real: NDArray[np.float64] | list[float] | float) -> Requant:
@@ -42,14 +47,18 @@ def requantise(acc: Int64Array, requant: Requant, zero_point: int, clamp: tuple[
     if requant.rule == "tflite":
         scaled = tflite_multiply(acc, requant.multipliers.astype(np.int64), requant.shifts.astype(np.int64))
     else:
-        # the shift is done in int32 on the device: wrap the same way
-        shifted = (acc << requant.shifts.astype(np.int64)).astype(np.int32).astype(np.int64)
-        scaled = (shifted * requant.multipliers.astype(np.int64) + (1 << 31)) >> 32
-    return np.clip(scaled + zero_point, *clamp).astype(np.int8)
+        if requant.shifts.any():
+            # the shift is done in int32 on the device: wrap the same way
+            acc = (acc << requant.shifts.astype(np.int64)).astype(np.int32).astype(np.int64)
+        scaled = acc * requant.multipliers.astype(np.int64)
+        scaled += 1 << 31  # in place from here on: this is the hot spot of the reference
+        scaled >>= 32
+    scaled += zero_point
+    return np.clip(scaled, *clamp, out=scaled).astype(np.int8)
 
 
 def tflite_multiply(acc: Int64Array, multiplier: Int64Array | int, shift: Int64Array | int) -> Int64Array:
-    """TFLite's MultiplyByQuantizedMultiplier: saturating rounding doubling high multiply, rounding divide by 2^-shift."""
+    """TFLite's MultiplyByQuantizedMultiplier: saturating rounding doubling high multiply, rounding shift right."""
     left = np.maximum(shift, 0)
     right = np.maximum(-np.asarray(shift), 0)
     x = np.clip(acc << left, -(2**31), 2**31 - 1)
@@ -81,3 +90,61 @@ def add_constants(
     m0, m1 = round(ratio_a * 2.0**shift), round(ratio_b * 2.0**shift)
     offset = (zero_y << shift) + (1 << (shift - 1)) - zero_a * m0 - zero_b * m1
     return (m0, m1), shift, offset
+
+
+def quantise_multiplier(real: float) -> tuple[int, int]:
+    """TFLite's QuantizeMultiplier: real = m * 2^(shift - 31) with m in [2^30, 2^31); (0, 0) for zero.
+
+    Raises ValueError for a negative, non-finite or absurdly large multiplier.
+    """
+    if not math.isfinite(real) or real < 0:
+        raise ValueError(f"requantisation multiplier out of range: {real}")
+    if real == 0:
+        return 0, 0
+    fraction, shift = math.frexp(real)
+    multiplier = math.floor(fraction * 2.0**31 + 0.5)
+    if multiplier == 1 << 31:
+        multiplier //= 2
+        shift += 1
+    if shift < -31:
+        return 0, 0
+    if shift > 31:
+        raise ValueError(f"requantisation multiplier out of range: {real}")
+    return multiplier, shift
+
+
+def tflite_requant(real: NDArray[np.float64] | list[float] | float) -> Requant:
+    """TFLite's integer form of real multipliers (scale_x * scale_w / scale_y, in float64).
+
+    Raises ValueError for a multiplier that is negative, not finite or 2^30 and more.
+    """
+    pairs = [quantise_multiplier(float(value)) for value in np.atleast_1d(np.asarray(real, dtype=np.float64))]
+    if any(shift > 30 for _, shift in pairs):
+        raise ValueError(f"requantisation multiplier out of range: {real}")
+    return Requant(
+        np.array([m for m, _ in pairs], dtype=np.int32), np.array([s for _, s in pairs], dtype=np.int32), "tflite"
+    )
+
+
+def tflite_add_constants(
+    scale_a: float, scale_b: float, scale_y: float
+) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+    """Multipliers and shifts of (input 1, input 2, output) of a TFLite Add (left shift of `TFLITE_ADD_SHIFT`)."""
+    twice_largest = 2 * max(scale_a, scale_b)
+    pairs = [
+        quantise_multiplier(real)
+        for real in (
+            scale_a / twice_largest,
+            scale_b / twice_largest,
+            twice_largest / ((1 << TFLITE_ADD_SHIFT) * scale_y),
+        )
+    ]
+    multipliers, shifts = zip(*pairs, strict=True)
+    return multipliers, shifts
+
+
+def rounded_division(total: Int64Array, count: Int64Array | int) -> Int64Array:
+    """total / count rounded to nearest, halves away from zero (TFLite's average pooling)."""
+    half = np.asarray(count) // 2
+    magnitude = (np.abs(total) + half) // count
+    return np.where(total > 0, magnitude, -magnitude)

@@ -1,7 +1,7 @@
 """Intermediate representation of an int8 network.
 
-A `Network` is a topologically ordered tuple of operators over named int8 tensors in HWC layout (batch 1). Every operator
-computes one output row from a window of input rows; `Window` says which, and that is all the scheduler needs to know.
+A `Network` is a topologically ordered tuple of operators over named int8 tensors in HWC layout (batch 1). Every
+operator computes one output row from a window of input rows; `Window` says which, and that is all the scheduler needs.
 The exact integer formulas of every operator stand in `arithmetic.py`, executed by `reference.py`.
 """
 
@@ -175,8 +175,9 @@ class Mul(Op):
 class Pool(Op):
     """Average or maximum over a window; padding never counts.
 
-    Average, rule `single`: acc = sum(x - z_x) over the cells inside the map, requantised with the multiplier of their
-    count (`requant` entry count-1). Rule `tflite`: rounded division by the count, input and output share their scale.
+    Average with `requant`: acc = sum(x - z_x) over the cells inside the map, requantised (by its rule) with the
+    multiplier of their count (entry count-1). Without: q = sum(x) / count, rounded to nearest with halves away from
+    zero (`arithmetic.rounded_division`; TFLite's average pooling, where input and output share their quantisation).
     """
 
     kind: Literal["average", "max"]
@@ -199,10 +200,11 @@ class Pool(Op):
 class GlobalPool(Op):
     """Average over the whole map to (1, 1, C): int32 sums per channel, filled row by row, then one requantisation.
 
-    acc = sum(x) - H * W * z_x. It is the one operator that keeps state between rows (4 * C bytes).
+    acc = sum(x) - H * W * z_x. It is the one operator that keeps state between rows (4 * C bytes). Without `requant`:
+    q = sum(x) / (H * W) as in `Pool` (TFLite's average pooling over the whole map).
     """
 
-    requant: Requant
+    requant: Requant | None
     clamp: tuple[int, int] = (-128, 127)
 
 
@@ -253,8 +255,11 @@ class Pad(Op):
 
 @dataclass(frozen=True, eq=False)
 class Softmax(Op):
-    """Softmax over channels at each position, int8 in and out; `exp_table` is int32 [256]: round(2^k * exp(-s * d))
-    for the distance d = max - x in input steps. q = clamp(round(exp * 256 / sum) - 128), see `arithmetic.softmax`."""
+    """Softmax over channels at each position as TFLite defines it; output scale 1/256, zero point -128.
+
+    `exp_table` is int32 [256]: exp(-s * d) times 2^31 (saturated) for the distance d = max - x in input steps; the
+    rest, the same under both rules, is `fixedpoint.softmax`.
+    """
 
     exp_table: Int32Array
 
@@ -298,5 +303,6 @@ class Network:
     def macs(self) -> int:
         """Multiply-accumulates of one inference, layer by layer (nothing computed twice)."""
         return sum(
-            self.macs_per_position(op) * self.tensors[op.output].height * self.tensors[op.output].width for op in self.ops
+            self.macs_per_position(op) * self.tensors[op.output].height * self.tensors[op.output].width
+            for op in self.ops
         )
