@@ -1,1 +1,16 @@
 """Which rows and columns are computed when, and what that costs in memory: geometry, memory model, solver, arena -> Plan."""
+
+from patchline.schedule.plan import Plan, load_plan, plan_from_dict
+from patchline.schedule.solver import FrontPoint, Solution, layer_plan, pareto_front, patch_plan, solve
+
+__all__ = [
+    "FrontPoint",
+    "Plan",
+    "Solution",
+    "layer_plan",
+    "load_plan",
+    "pareto_front",
+    "patch_plan",
+    "plan_from_dict",
+    "solve",
+]

@@ -68,6 +68,20 @@ class Buffer:
 
 
 @dataclass(frozen=True)
+class Overlap:
+    """Permission for an output to lie over an input that dies while it is written.
+
+    Safe while output.offset + distance <= input.offset: no row is overwritten before its last reader has fired. `saved` bytes
+    need not be held twice.
+    """
+
+    output: str
+    input: str
+    distance: int
+    saved: int
+
+
+@dataclass(frozen=True)
 class Sram:
     """Parts of `sram_peak_bytes`."""
 
@@ -107,6 +121,7 @@ class Plan:
     input_bytes_read: int
     segments: tuple[Segment, ...]
     buffers: tuple[Buffer, ...]
+    overlaps: tuple[Overlap, ...]
     arena_bytes: int
     arena_lower_bound_bytes: int  # maximum of live bytes over time
     activation_peak_bytes: int
@@ -146,7 +161,9 @@ class Plan:
 def plan_from_dict(data: dict[str, Any]) -> Plan:
     """The inverse of `Plan.to_dict`. Raises ValueError for another version of the format."""
     if data.get("version") != PLAN_VERSION:
-        raise ValueError(f"plan has version {data.get('version')}, this Patchline reads {PLAN_VERSION}: run the search again")
+        raise ValueError(
+            f"plan has version {data.get('version')}, this Patchline reads {PLAN_VERSION}: run the search again"
+        )
     fields = {k: v for k, v in data.items() if k not in ("sram_peak_bytes", "extra_macs_ratio")}
     fields["segments"] = tuple(
         Segment(
@@ -156,6 +173,7 @@ def plan_from_dict(data: dict[str, Any]) -> Plan:
         for s in data["segments"]
     )  # fmt: skip
     fields["buffers"] = tuple(Buffer(**b) for b in data["buffers"])
+    fields["overlaps"] = tuple(Overlap(**o) for o in data["overlaps"])
     fields["sram"] = Sram(**{k: v for k, v in data["sram"].items() if k != "total"})
     fields["flash"] = Flash(**{k: v for k, v in data["flash"].items() if k != "total"})
     for key in ("op_peak_bytes", "op_peak_layer_bytes"):

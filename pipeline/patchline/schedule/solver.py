@@ -1,0 +1,241 @@
+"""The exact schedule solver: dynamic programming over cut points with Pareto sets of (peak bytes, redundant MACs).
+
+`best[cut]` holds every undominated (peak, extra MACs) of schedules for the operators before `cut`; a schedule's peak is the largest of its
+segments', its extra MACs their sum, so partial schedules extend independently and the front at the last cut is exact over
+the space: cuts between blocks, `layer`, `stream` with 1..16 strips, `patch` grids up to 8x8 as first segment.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from patchline.network.ir import Network
+from patchline.schedule import arena
+from patchline.schedule.costs import flash_estimate, static_bytes
+from patchline.schedule.geometry import Graph
+from patchline.schedule.memory import (
+    input_traffic,
+    live_bytes,
+    make_segment,
+    schedule_buffers,
+    segment_macs,
+)
+from patchline.schedule.options import Option, SegmentCosts
+from patchline.schedule.overlap import segment_overlaps
+from patchline.schedule.plan import Buffer, InputMode, Overlap, Plan, Segment, Sram
+from patchline.targets import Target
+
+Kind = Literal["auto", "layer", "patch", "stream"]
+KINDS: dict[str, frozenset[str]] = {
+    "auto": frozenset({"layer", "stream", "patch"}),
+    "layer": frozenset({"layer"}),
+    "patch": frozenset({"layer", "patch"}),
+    "stream": frozenset({"stream"}),
+}
+FRONT_EXTRA_MACS = 1.0  # the front is shown up to twice the network's MACs
+
+
+@dataclass(frozen=True)
+class FrontPoint:
+    """An undominated schedule: estimated arena bytes (before placement) against redundant MACs."""
+
+    arena_bytes: int
+    extra_macs: int
+    extra_macs_ratio: float
+    options: tuple[Option, ...]
+
+
+@dataclass(frozen=True)
+class Solution:
+    plan: Plan
+    front: tuple[FrontPoint, ...]
+    solve_seconds: float
+
+
+@dataclass(frozen=True)
+class _State:
+    peak: int
+    extra: int
+    option: Option | None = None
+    before: _State | None = None
+
+    def path(self) -> tuple[Option, ...]:
+        return (*self.before.path(), self.option) if self.before and self.option else ()
+
+
+def solve(
+    network: Network,
+    target: Target,
+    *,
+    kind: Kind = "auto",
+    input_mode: InputMode = "pulled",
+    max_extra_macs: float = 0.03,
+    sram_budget: int | None = None,
+) -> Solution:
+    """The best schedule of `network` on `target`, with the whole Pareto front.
+
+    Without `sram_budget` (bytes, counts sram_peak_bytes) it is the least peak under the cap on extra MACs; with a budget the
+    fewest MACs that fit it. When nothing fits, the least peak is returned with `fits` False and the reason.
+    """
+    started = time.perf_counter()
+    front = pareto_front(network, kind, input_mode)
+    graph = Graph(network)
+    allowed = [p for p in front if p.extra_macs_ratio <= max_extra_macs + 1e-9] or [front[-1]]
+    build = _builder(graph, target, kind, input_mode, sram_budget)
+    if sram_budget is None:
+        plan = build(allowed[0])
+    else:
+        plan = _fewest_macs(allowed, build, sram_budget - static_bytes(network, target) - target.firmware.stack_bytes)
+    return Solution(plan, front, time.perf_counter() - started)
+
+
+def _fewest_macs(points: Sequence[FrontPoint], build: Callable[[FrontPoint], Plan], arena_budget: int) -> Plan:
+    """`points` run from the least memory to the fewest MACs; placement may cost some bytes, hence the walk."""
+    for point in reversed(points):
+        if point.arena_bytes <= arena_budget and (plan := build(point)).fits:
+            return plan
+    return build(points[0])
+
+
+def pareto_front(network: Network, kind: Kind, input_mode: InputMode) -> tuple[FrontPoint, ...]:
+    """All undominated schedules, from the least memory to the fewest MACs."""
+    costs = SegmentCosts(Graph(network), input_mode, overlap=kind in ("auto", "stream"))
+    cap = int(FRONT_EXTRA_MACS * network.macs)
+    by_end: dict[int, list[Option]] = {}
+    for option in costs.all(KINDS[kind]):
+        if option.extra_macs <= cap:
+            by_end.setdefault(option.end, []).append(option)
+    best: dict[int, list[_State]] = {0: [_State(0, 0)]}
+    for end in costs.cuts[1:]:
+        states = [
+            _State(max(s.peak, o.peak), s.extra + o.extra_macs, o, s)
+            for o in by_end.get(end, ())
+            for s in best.get(o.first, ())
+            if s.extra + o.extra_macs <= cap
+        ]
+        best[end] = _undominated(states)
+    total = max(network.macs, 1)
+    return tuple(FrontPoint(s.peak, s.extra, s.extra / total, s.path()) for s in best[costs.cuts[-1]])
+
+
+def _undominated(states: list[_State]) -> list[_State]:
+    """Sorted by rising peak, falling extra MACs; among equals the one with fewer segments was made first."""
+    kept: list[_State] = []
+    for state in sorted(states, key=lambda s: (s.peak, s.extra)):
+        if not kept or state.extra < kept[-1].extra:
+            kept.append(state)
+    return kept
+
+
+def layer_plan(network: Network, target: Target, input_mode: InputMode = "pulled", sram_budget: int | None = None) -> Plan:
+    """Layer by layer, as the literature counts it (depthwise in place, no other overlap of tensors): the baseline."""
+    graph = Graph(network)
+    segments = [make_segment(graph, "layer", 0, len(network.ops))]
+    return assemble(graph, target, segments, input_mode, overlap=None, sram_budget=sram_budget)
+
+
+def patch_plan(
+    network: Network, target: Target, grid: int, blocks: int, input_mode: InputMode = "pulled", sram_budget: int | None = None
+) -> Plan:
+    """MCUNetV2's plan: the first `blocks` blocks (the stem counts as one) in grid x grid patches, the rest layer by layer.
+
+    Raises ValueError when the network has fewer blocks or its maps are smaller than the grid.
+    """
+    graph = Graph(network)
+    end = end_of_block(network, blocks)
+    segments = [make_segment(graph, "patch", 0, end, grid, grid)]
+    if end < len(network.ops):
+        segments.append(make_segment(graph, "layer", end, len(network.ops)))
+    return assemble(graph, target, segments, input_mode, overlap="elementwise", sram_budget=sram_budget)
+
+
+def end_of_block(network: Network, blocks: int) -> int:
+    """Index behind the last operator of the first `blocks` distinct block labels."""
+    labels = list(dict.fromkeys(op.block for op in network.ops))
+    if not 1 <= blocks <= len(labels):
+        raise ValueError(f"{network.name} has {len(labels)} blocks, {blocks} were asked for")
+    return max(i for i, op in enumerate(network.ops) if op.block in labels[:blocks]) + 1
+
+
+def _builder(
+    graph: Graph, target: Target, kind: Kind, input_mode: InputMode, sram_budget: int | None
+) -> Callable[[FrontPoint], Plan]:
+    def build(point: FrontPoint) -> Plan:
+        segments = [make_segment(graph, o.kind, o.first, o.end, o.tile_rows, o.tile_cols) for o in point.options]
+        overlap: OverlapMode = "rows" if kind in ("auto", "stream") else ("elementwise" if kind == "patch" else None)
+        return assemble(graph, target, segments, input_mode, overlap=overlap, sram_budget=sram_budget)
+
+    return build
+
+
+OverlapMode = Literal["rows", "elementwise"] | None
+
+
+def assemble(
+    graph: Graph, target: Target, segments: Sequence[Segment], input_mode: InputMode, *, overlap: OverlapMode,
+    sram_budget: int | None = None,
+) -> Plan:  # fmt: skip
+    """The Plan of a chosen list of segments: buffers, overlaps, placement and all totals."""
+    network = graph.network
+    count = len(network.ops)
+    buffers = schedule_buffers(graph, segments, input_mode)
+    overlaps: list[Overlap] = []
+    if overlap:
+        for segment in segments:
+            # only streams read row by row what they overwrite; a layer segment stays as the literature counts it
+            elementwise = overlap == "elementwise" or segment.kind == "layer"
+            overlaps += segment_overlaps(graph, segment, input_mode == "resident", elementwise_only=elementwise)
+    live = _live_with_overlaps(buffers, overlaps, count, scratch=False)
+    bound = max(_live_with_overlaps(buffers, overlaps, count, scratch=True))
+    placed, arena_bytes = arena.place(buffers, overlaps, bound)
+    layer = buffers if _is_baseline(segments, overlap) else schedule_buffers(graph, [make_segment(graph, "layer", 0, count)], input_mode)
+    layer_live = live_bytes(layer, count, scratch=False)
+    peak = max(live)
+    fixed = static_bytes(network, target)
+    sram = Sram(peak, arena_bytes - peak, fixed, target.firmware.stack_bytes)
+    flash = flash_estimate(network, segments, target)
+    traffic = input_traffic(network, segments, input_mode)
+    reason = _why_not(sram.total, sram_budget, target, flash.total)
+    return Plan(
+        network=network.name, target=target.name, input_mode=input_mode,
+        input_passes=traffic / network.tensors[network.input].bytes, input_bytes_read=traffic,
+        segments=tuple(segments), buffers=placed, overlaps=tuple(overlaps),
+        arena_bytes=arena_bytes, arena_lower_bound_bytes=bound, activation_peak_bytes=peak,
+        sram=sram, flash=flash, macs=network.macs,
+        extra_macs=max(0, sum(segment_macs(network, s) for s in segments) - network.macs),
+        op_peak_bytes=tuple(live), op_peak_layer_bytes=tuple(layer_live), layer_peak_bytes=max(layer_live),
+        sram_layer_by_layer_bytes=max(live_bytes(layer, count, scratch=True)) + fixed + sram.stack,
+        fits=not reason, reason=reason,
+    )  # fmt: skip
+
+
+def _is_baseline(segments: Sequence[Segment], overlap: OverlapMode) -> bool:
+    return overlap is None and len(segments) == 1 and segments[0].kind == "layer"
+
+
+def _live_with_overlaps(buffers: Sequence[Buffer], overlaps: Sequence[Overlap], count: int, scratch: bool) -> list[int]:
+    live = live_bytes(buffers, count, scratch)
+    by_name = {b.name: b for b in buffers if b.kind in ("tensor", "input")}
+    for o in overlaps:
+        a, b = by_name[o.output], by_name[o.input]
+        for i in range(max(a.first_op, b.first_op), min(a.last_op, b.last_op) + 1):
+            live[i] -= o.saved
+    return live
+
+
+def _why_not(sram: int, budget: int | None, target: Target, flash: int) -> str:
+    limit = min(budget, target.sram.size) if budget is not None else target.sram.size
+    if sram > limit:
+        whose = "the budget" if limit == budget else f"{target.name}'s SRAM"
+        return f"needs {sram} bytes of SRAM, {sram - limit} more than {whose} of {limit}"
+    if flash > target.flash.size:
+        return f"needs about {flash} bytes of flash, {flash - target.flash.size} more than {target.name} has"
+    return ""
+
+
+def without_placement(plan: Plan) -> Plan:
+    """The plan with all offsets zero: what two plans share that differ in placement only."""
+    return replace(plan, buffers=tuple(replace(b, offset=0) for b in plan.buffers))
