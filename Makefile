@@ -1,0 +1,52 @@
+# make run   everything: set-up, data, pipeline, results        make test   set-up and tests
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# DVC starts stages as `python ...`: the environment's own must come first.
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+TEST_WORKERS ?= 2
+PYTEST_ARGS ?=
+
+.PHONY: help
+help: ## show the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+.PHONY: setup
+setup: ## install what is missing (apt packages, .venv); FORCE=1 starts afresh
+	@scripts/setup.sh
+
+.PHONY: run
+run: setup ## run the whole pipeline and show the results
+	@patchline fetch-data
+	@dvc repro
+	@patchline track
+	@patchline summary
+
+.PHONY: test
+test: setup ## run the tests; PYTEST_ARGS="-m 'not slow'" leaves out the slow ones
+	@python -m pytest -n $(TEST_WORKERS) --dist worksteal $(PYTEST_ARGS)
+
+.PHONY: lint
+lint: setup ## ruff and mypy
+	@ruff check .
+	@ruff format --check .
+	@mypy
+
+.PHONY: format
+format: setup ## rewrite the Python files in the house's format
+	@ruff check --fix .
+	@ruff format .
+
+.PHONY: lock
+lock: ## write the versions installed in .venv to requirements.lock
+	@{ sed -n '/^#/p' requirements.lock; python -m pip freeze --all --exclude-editable --exclude pip --exclude setuptools \
+	  | sed -E 's/(==[^+]+)\+.*/\1/'; } > requirements.lock.new
+	@mv requirements.lock.new requirements.lock
+
+.PHONY: clean
+clean: ## remove results of the pipeline and caches of the tools (not .venv, not DVC's cache)
+	@rm -rf build models metrics plots data/prepared dvc_plots .patchline
+	@rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find pipeline stages tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

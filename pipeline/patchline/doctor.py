@@ -1,0 +1,129 @@
+"""What Patchline needs on a machine, whether it is there, and the command that mends it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from patchline.data.raw import PACKAGE, PACKAGE_FOLDER
+
+OLDEST_PYTHON = (3, 11)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked for. `found` says what is there (None: missing); `remedy` is a command or advice."""
+
+    name: str
+    purpose: str
+    required: bool
+    found: str | None
+    remedy: str
+
+
+def examine() -> list[Check]:
+    """Look at this machine. Runs nothing but `--version` of the tools."""
+    return [
+        _python(),
+        _packages(),
+        _tool("git", ("git",), "versions of code and data", "git"),
+        _host_compiler(),
+        _tool("arm-none-eabi-gcc", ("arm-none-eabi-gcc",), "builds the firmware", "gcc-arm-none-eabi"),
+        _newlib(),
+        _dataset(),
+        _initialised(),
+        _renode(),
+        _tool("qemu-system-arm", ("qemu-system-arm",), "emulates the mps2 boards", "qemu-system-arm", required=False),
+        _tool("cppcheck", ("cppcheck",), "checks the generated C", "cppcheck", required=False),
+        _tool("act", ("act",), "runs the CI workflow on this machine", None, required=False),
+        _tool("chromium", ("chromium", "google-chrome"), "takes screenshots", "chromium", required=False),
+    ]
+
+
+def missing(checks: Sequence[Check]) -> list[Check]:
+    """The required things that are not there."""
+    return [check for check in checks if check.required and check.found is None]
+
+
+def _apt(package: str) -> str:
+    return f"{'' if os.geteuid() == 0 else 'sudo '}apt-get install {package}"
+
+
+def _version(command: Sequence[str]) -> str | None:
+    """First line of `command`'s output, without what stands in brackets; None when it cannot be run."""
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, timeout=20, stdin=subprocess.DEVNULL)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    lines = [line for line in (result.stdout + result.stderr).splitlines() if line.strip()]
+    return re.sub(r"\s*\([^)]*\)", "", lines[0]).strip() if result.returncode == 0 and lines else None
+
+
+def _find(name: str) -> str | None:
+    """Path of a tool: on PATH, or beside this Python (an environment that is not activated)."""
+    return shutil.which(name) or shutil.which(name, path=str(Path(sys.executable).parent))
+
+
+def _tool(name: str, commands: Sequence[str], purpose: str, package: str | None, required: bool = True) -> Check:
+    path = next((path for path in map(_find, commands) if path is not None), None)
+    remedy = _apt(package) if package else "make setup FORCE=1"
+    return Check(name, purpose, required, _version([path, "--version"]) if path else None, remedy)
+
+
+def _python() -> Check:
+    version = sys.version.split()[0]
+    found = version if sys.version_info >= OLDEST_PYTHON else None
+    return Check("Python", "3.11 or newer", True, found, _apt("python3 python3-venv") + " && make setup FORCE=1")
+
+
+def _packages() -> Check:
+    names = [re.split(r"[ ;<>=!~\[]", line, maxsplit=1)[0] for line in importlib.metadata.requires("patchline") or []]
+    absent, count = [], 0
+    for name in dict.fromkeys(names):
+        try:
+            importlib.metadata.version(name)
+            count += 1
+        except importlib.metadata.PackageNotFoundError:
+            absent.append(name)
+    purpose = "missing: " + ", ".join(absent) if absent else "what pyproject.toml lists"
+    found = None if absent else f"{count} packages, torch {importlib.metadata.version('torch')}"
+    return Check("Python packages", purpose, True, found, "make setup FORCE=1")
+
+
+def _host_compiler() -> Check:
+    found = _version(["gcc", "--version"])
+    if found is not None and _version(["gcc", "-print-file-name=libasan.so"]) == "libasan.so":
+        found = None
+    return Check("gcc with sanitizers", "builds the firmware's code for this machine", True, found, _apt("gcc"))
+
+
+def _newlib() -> Check:
+    path = _version(["arm-none-eabi-gcc", "-print-file-name=nano.specs"])
+    found = None if path in (None, "nano.specs") else "nano.specs found"
+    return Check("newlib", "C library headers for the firmware", True, found, _apt("libnewlib-arm-none-eabi"))
+
+
+def _dataset() -> Check:
+    if any(Path("data/raw").glob("*")):
+        return Check("raw data", "what the pipeline starts from", True, "data/raw", "")
+    found = str(PACKAGE_FOLDER) if PACKAGE_FOLDER.is_dir() else None
+    return Check("raw data", "Fashion-MNIST, for `patchline fetch-data`", True, found, _apt(PACKAGE))
+
+
+def _initialised() -> Check:
+    found = "dvc.yaml and .dvc" if Path("dvc.yaml").is_file() and Path(".dvc").is_dir() else None
+    return Check("project", "run in the root of a project", True, found, "cd into the project, or `patchline init`")
+
+
+def _renode() -> Check:
+    path = os.environ.get("RENODE") or _find("renode")
+    found = _version([path, "--version"]) if path else None
+    remedy = "unpack Renode 1.16's portable Linux archive (renode.io) and set RENODE to its `renode`"
+    return Check("renode", "emulates the stm32 boards (unicorn does otherwise)", False, found, remedy)

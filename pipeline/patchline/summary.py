@@ -1,0 +1,113 @@
+"""The results of a finished pipeline as one table, read from the stages' metrics files."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from patchline.config import Params
+from patchline.errors import UserError
+from patchline.files import read_json
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+STAGES = ("search", "quantize", "generate", "benchmark")  # later stages win where names meet
+STORE = Path("mlflow.db")
+
+Metrics = Mapping[str, float]
+
+
+def _share(value: float) -> str:
+    return f"{value:.4f}"
+
+
+def _kib(value: float) -> str:
+    return f"{value / 1024:.1f} KB"
+
+
+def _millions(value: float) -> str:
+    return f"{value / 1e6:.2f} M"
+
+
+# What is shown, in this order: name in the metrics files, label, format.
+ROWS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
+    ("accuracy_fp32", "accuracy, float", _share),
+    ("accuracy_int8", "accuracy, int8 reference", _share),
+    ("accuracy_device", "accuracy, firmware on the emulated board", _share),
+    ("bit_exact_outputs", "outputs equal to the reference, bit for bit", "{:.2%}".format),
+    ("sram_peak_bytes", "SRAM in all (arena, static, stack)", _kib),
+    ("activation_peak_bytes", "activation peak of the plan", _kib),
+    ("sram_layer_by_layer_bytes", "activation peak layer by layer", _kib),
+    ("flash_bytes", "flash", _kib),
+    ("macs", "multiply-accumulates", _millions),
+    ("extra_macs_ratio", "of these, computed twice", "{:.1%}".format),
+    ("instructions", "instructions per image", _millions),
+    ("latency_ms_est", "latency, estimate", "{:.1f} ms".format),
+)
+
+
+def collect(root: Path, params: Params) -> dict[str, dict[str, float]]:
+    """Metrics by board. Raises UserError naming the first benchmark that has not run."""
+    results: dict[str, dict[str, float]] = {}
+    for target in params.targets:
+        folder = root / "metrics" / target
+        if not (folder / "benchmark.json").is_file():
+            raise UserError(f"{folder / 'benchmark.json'} is missing: run `make run` or `dvc repro`")
+        merged: dict[str, float] = {}
+        for stage in STAGES:
+            if (folder / f"{stage}.json").is_file():
+                merged |= read_json(folder / f"{stage}.json")
+        results[target] = merged
+    return results
+
+
+def table(results: Mapping[str, Metrics]) -> Table:
+    """One row per metric, one column per board; rows that no board has are left out."""
+    from rich.table import Table
+
+    view = Table(title="Results", title_justify="left")
+    view.add_column("")
+    for target in results:
+        view.add_column(target, justify="right")
+    for name, label, form in ROWS:
+        values = [metrics.get(name) for metrics in results.values()]
+        if any(value is not None for value in values):
+            view.add_row(label, *("" if value is None else form(value) for value in values))
+    return view
+
+
+def remarks(root: Path) -> list[str]:
+    """What a reader of the numbers must know about the data; empty when they are not prepared here."""
+    path = root / "data/prepared/manifest.json"
+    return [f"Data: {read_json(path)['description']}"] if path.is_file() else []
+
+
+def how_to_open(params: Params) -> list[str]:
+    """The command that starts the MLflow UI and the link to the results in it."""
+    server = os.environ.get("MLFLOW_TRACKING_URI", "")
+    remote = server.startswith("http")
+    address = server.rstrip("/") if remote else "http://127.0.0.1:5000"
+    experiment = None if remote else _experiment_id(params.experiment)
+    page = f"experiments/{experiment}/runs?workflowType=machine_learning" if experiment else "experiments"
+    lines = [f"Open the results:  {address}/#/{page}"]
+    if not remote:
+        store = server or f"sqlite:///{STORE}"
+        command = f".venv/bin/mlflow server --backend-store-uri {store} --host 127.0.0.1 --port 5000 --workers 1"
+        lines.insert(0, f"Start the MLflow UI:  MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false {command}")
+    return lines
+
+
+def _experiment_id(name: str) -> str | None:
+    """Id of an experiment in the local store, read directly: importing mlflow for it takes seconds."""
+    if not STORE.is_file():
+        return None
+    try:
+        with sqlite3.connect(f"file:{STORE}?mode=ro", uri=True) as store:
+            row = store.execute("SELECT experiment_id FROM experiments WHERE name = ?", (name,)).fetchone()
+    except sqlite3.Error:
+        return None
+    return str(row[0]) if row else None
