@@ -83,7 +83,8 @@ def memory_picture(results: Results, result: TargetResult) -> str:
 def headline(result: TargetResult) -> str:
     """One sentence with the three figures a manager asks for."""
     m = result.metrics
-    return f"{m.get('accuracy_device', 0):.1%} in {kb(m['sram_peak_bytes'])} of SRAM, {number(m.get('latency_ms_est', 0))} ms (estimate)"
+    latency = number(m.get("latency_ms_est", 0))
+    return f"{m.get('accuracy_device', 0):.1%} in {kb(m.get('sram_peak_bytes', 0))} of SRAM, {latency} ms (estimate)"
 
 
 def amount(value: float, unit: str) -> str:

@@ -34,6 +34,8 @@ FINAL_METRICS = (
     "bit_exact_outputs",
 )
 
+KINDS = ("fp32", "int8", "device")  # what was judged on the test split
+
 Row = dict[str, Any]
 
 
@@ -150,11 +152,7 @@ def _load_target(root: Path, params: Params, name: str) -> TargetResult:
         weights=_weights_by_block(network),
         pareto=_rows(root / f"models/{name}/pareto.csv"),
         per_op=_rows(root / f"plots/{name}/per_op.csv"),
-        confusions={
-            kind: details[f"confusion_{kind}"]
-            for kind in ("fp32", "int8", "device")
-            if details.get(f"confusion_{kind}")
-        },
+        confusions={kind: details[f"confusion_{kind}"] for kind in KINDS if details.get(f"confusion_{kind}")},
         details=details,
     )
 
@@ -180,7 +178,7 @@ def _weights_by_block(network: Network) -> dict[str, int]:
 def _required(path: Path) -> Path:
     if not path.exists():
         raise UserError(
-            f"{path} is missing: run the pipeline first with `dvc repro` (in a fresh clone `dvc repro --pull`)"
+            f"{path} is missing: run the pipeline first with `dvc repro`, in a fresh clone `dvc repro --pull`"
         )
     return path
 

@@ -1,4 +1,4 @@
-"""Which pipeline state lies in the work tree: where the project's root is, the state hash, and whether files match dvc.lock."""
+"""Which pipeline state lies in the work tree: the project's root, the state hash, whether files match dvc.lock."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ def read_lock(root: Path) -> dict[str, Any]:
 def pipeline_state(root: Path) -> str:
     """SHA-256 of dvc.lock without the `track` entry.
 
-    Taken from the parsed content in canonical form, because DVC appends the `track` entry after that stage has run: the hash
-    is the same inside the stage, after it, and in a fresh clone.
+    Taken from the parsed content in canonical form, because DVC appends the `track` entry after that stage has run:
+    the hash is the same inside the stage, after it, and in a fresh clone.
     """
     lock = read_lock(root)
     lock["stages"] = {name: entry for name, entry in lock["stages"].items() if name != "track"}
@@ -77,8 +77,8 @@ def raw_data_hash(root: Path) -> str:
 def check_fresh(root: Path, targets: tuple[str, ...]) -> None:
     """Raise UserError unless params.yaml and the metrics are those of dvc.lock: nothing false may be logged.
 
-    Compares the parameters that each stage was locked with and the MD5 of every locked metrics file. Entries of targets that
-    are no longer listed are passed over.
+    Compares the parameters that each stage was locked with and the MD5 of every locked metrics file. Entries of targets
+    that are no longer listed are passed over.
     """
     stale = [*_changed_params(root, targets), *_changed_metrics(root, targets)]
     if stale:
@@ -116,9 +116,9 @@ def _changed_metrics(root: Path, targets: tuple[str, ...]) -> list[str]:
     for entry in _entries(root, targets):
         for out in entry.get("outs", []):
             path = root / out["path"]
-            if out["path"].startswith("metrics/") and "md5" in out and path.is_file():
-                if hash_file(path, "md5") != out["md5"]:
-                    changed.append(f"{out['path']} is not the one in {LOCK}")
+            locked = out.get("md5") if out["path"].startswith("metrics/") and path.is_file() else None
+            if locked and hash_file(path, "md5") != locked:
+                changed.append(f"{out['path']} is not the one in {LOCK}")
     return changed
 
 
