@@ -70,7 +70,9 @@ class NetworkBuilder:
         requant, out = self._output(source, fan_in, channels, (kh, kw), (stride, stride), pads, relu)
         bias = self._bias(channels, fan_in)
         return self._add(
-            Conv(self._op_name("conv"), (x,), out.name, weights, bias, requant, (stride, stride), pads, block=self._block),
+            Conv(
+                self._op_name("conv"), (x,), out.name, weights, bias, requant, (stride, stride), pads, block=self._block
+            ),
             out,
         )
 
@@ -82,7 +84,9 @@ class NetworkBuilder:
         requant, out = self._output(source, fan_in, source.channels, (kernel,) * 2, (stride,) * 2, pads, relu)
         bias = self._bias(source.channels, fan_in)
         return self._add(
-            Depthwise(self._op_name("dw"), (x,), out.name, weights, bias, requant, (stride,) * 2, pads, block=self._block),
+            Depthwise(
+                self._op_name("dw"), (x,), out.name, weights, bias, requant, (stride,) * 2, pads, block=self._block
+            ),
             out,
         )
 
@@ -107,7 +111,9 @@ class NetworkBuilder:
         source = self._tensors[x]
         height, width = (_out_size(n, kernel, stride, pad) for n in (source.height, source.width))
         out = Tensor(self._tensor_name(), height, width, source.channels, source.scale, source.zero_point)
-        requant = arithmetic.single_requant([1 / n for n in range(1, kernel * kernel + 1)]) if kind == "average" else None
+        requant = (
+            arithmetic.single_requant([1 / n for n in range(1, kernel * kernel + 1)]) if kind == "average" else None
+        )
         op = Pool(
             self._op_name("pool"), (x,), out.name, kind, (kernel,) * 2, (stride,) * 2, (pad,) * 2, requant,  # type: ignore[arg-type]
             block=self._block,
@@ -130,9 +136,7 @@ class NetworkBuilder:
 
     def upsample(self, x: str, factor: int = 2) -> str:
         source = self._tensors[x]
-        out = replace(
-            source, name=self._tensor_name(), height=source.height * factor, width=source.width * factor
-        )
+        out = replace(source, name=self._tensor_name(), height=source.height * factor, width=source.width * factor)
         return self._add(Upsample(self._op_name("up"), (x,), out.name, factor, block=self._block), out)
 
     def mbconv(self, x: str, channels: int, kernel: int, stride: int, expand: float, mid: int | None = None) -> str:

@@ -11,7 +11,15 @@ from patchline.network.builder import NetworkBuilder
 from patchline.network.ir import Network
 
 # expansion, channels, blocks, stride of the first (Sandler et al., MobileNetV2, CVPR 2018, table 2)
-MOBILENET_V2 = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
+MOBILENET_V2 = (
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+)
 MOBILENET_V2_REDISTRIBUTED = (
     # MCUNetV2's MbV2-RD: one block fewer in the second group, one more in four later ones, and a 1x1 first depthwise
     (1, 16, 1, 1), (6, 24, 1, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 4, 2), (6, 320, 1, 1),
@@ -48,7 +56,9 @@ def from_json(path: str | Path, seed: int | None = 0) -> Network:
     try:
         data = json.loads(Path(path).read_text())
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as JSON ({error}); give a network description of MCUNet / OFA") from error
+        raise UserError(
+            f"{path}: cannot be read as JSON ({error}); give a network description of MCUNet / OFA"
+        ) from error
     try:
         return _build_json(data, seed, Path(path).stem)
     except (KeyError, TypeError, IndexError, ValueError) as error:
@@ -72,7 +82,9 @@ def _build_json(data: dict[str, Any], seed: int | None, name: str) -> Network:
         if conv is None or conv["name"] == "ZeroLayer":
             continue  # a skipped block of the search space: identity
         if conv.get("use_se"):
-            raise ValueError(f"block {index} uses squeeze-and-excitation, which the JSON format leaves undefined for int8")
+            raise ValueError(
+                f"block {index} uses squeeze-and-excitation, which the JSON format leaves undefined for int8"
+            )
         x = _mbconv(b, x, conv, entry.get("shortcut") is not None)
     if data.get("feature_mix_layer"):
         b.block("head")

@@ -77,6 +77,11 @@ class Graph:
         """Tensors (without the network input) produced before operator `cut` and read at or after it."""
         return [op.output for op in self.network.ops[:cut] if self.last_use[op.output] >= cut]
 
+    def fetches_input(self, step: tuple[int, int]) -> bool:
+        """The step is the first that reads the network input, so (unless it is resident) its rows arrive here."""
+        readers = self.consumers[self.network.input]
+        return bool(readers) and step[0] <= readers[0] < step[1]
+
     def size(self, tensor: str, axis: Axis) -> int:
         t = self.network.tensors[tensor]
         return t.height if axis == "rows" else t.width
@@ -169,7 +174,5 @@ def segment_ranges(
     """Range of every tensor that operators [first, end) touch, for `tiles` tiles; and the largest sensible tile count."""
     walk = Walk(graph, end, axis, (tiles,))
     walk.back_to(first)
-    ranges = {
-        name: tuple((int(lo), int(hi)) for lo, hi in zip(*walk.need[name], strict=True)) for name in walk.need
-    }
+    ranges = {name: tuple((int(lo), int(hi)) for lo, hi in zip(*walk.need[name], strict=True)) for name in walk.need}
     return ranges, walk.limit

@@ -53,7 +53,9 @@ def _feeds_only(graph: Graph, i: int, j: int, end: int) -> bool:
     return graph.consumers[out] == (j,) and graph.last_use[out] == j and reader.rows.kernel == 1
 
 
-def make_segment(graph: Graph, kind: SegmentKind, first: int, end: int, tile_rows: int = 1, tile_cols: int = 1) -> Segment:
+def make_segment(
+    graph: Graph, kind: SegmentKind, first: int, end: int, tile_rows: int = 1, tile_cols: int = 1
+) -> Segment:
     """A segment over operators [first, end). Raises ValueError where it cannot be divided into that many tiles."""
     rows, row_limit = segment_ranges(graph, first, end, tile_rows, "rows")
     cols, col_limit = segment_ranges(graph, first, end, tile_cols, "cols")
@@ -67,15 +69,16 @@ def make_segment(graph: Graph, kind: SegmentKind, first: int, end: int, tile_row
     return Segment(kind, first, end, steps, tile_rows, tile_cols, ranges)
 
 
-def segment_macs(network: Network, segment: Segment) -> int:
-    """MACs that the segment really executes, recomputed halos included."""
+def redundant_macs(network: Network, segment: Segment) -> int:
+    """MACs that the segment executes more than once (recomputed halos). Rows that nobody reads are not credited."""
     ranges = {r.tensor: r for r in segment.ranges}
-    total = 0
+    done = needed = 0
     for op in network.ops[segment.first_op : segment.end_op]:
         if per_position := network.macs_per_position(op):
-            r = ranges[op.output]
-            total += per_position * sum(hi - lo for lo, hi in r.rows) * sum(hi - lo for lo, hi in r.cols)
-    return total
+            r, out = ranges[op.output], network.tensors[op.output]
+            done += per_position * sum(hi - lo for lo, hi in r.rows) * sum(hi - lo for lo, hi in r.cols)
+            needed += per_position * out.height * out.width
+    return max(0, done - needed)
 
 
 def input_traffic(network: Network, segments: Iterable[Segment], mode: InputMode) -> int:
@@ -136,8 +139,7 @@ class _SegmentBuffers:
         return Rings(rows, frozenset.intersection(*(rings.transient for rings in found)))
 
     def _fetches_input(self, step: tuple[int, int]) -> bool:
-        readers = self.graph.consumers[self.network.input]
-        return self.mode != "resident" and bool(readers) and step[0] <= readers[0] < step[1]
+        return self.mode != "resident" and self.graph.fetches_input(step)
 
     def _inside(self, name: str, step: tuple[int, int]) -> bool:
         """The tensor is used up within the step that makes it."""
@@ -167,7 +169,9 @@ class _SegmentBuffers:
             return self._buffer(name, "ring", self._height(name), self._width(name), step[0], self._last_step(name))
         if name in rings.transient:
             return self._buffer(name, "row", 1, self._width(name), self.graph.producer[name], self.graph.last_use[name])
-        return self._buffer(name, "ring", min(rings.rows[name], self._height(name)), self._width(name), step[0], step[1] - 1)
+        return self._buffer(
+            name, "ring", min(rings.rows[name], self._height(name)), self._width(name), step[0], step[1] - 1
+        )
 
     def _last_step(self, name: str) -> int:
         """Last operator of the last step of this segment that reads the tensor."""

@@ -13,8 +13,16 @@ import numpy as np
 
 from patchline.network.ir import GlobalPool
 from patchline.schedule.geometry import Graph, Walk
-from patchline.schedule.memory import aligned, layer_steps, live_bytes, make_segment, scratch_bytes, segment_buffers, segment_macs
-from patchline.schedule.overlap import UNSAFE, Distances, saving, segment_overlaps
+from patchline.schedule.memory import (
+    aligned,
+    layer_steps,
+    live_bytes,
+    make_segment,
+    redundant_macs,
+    scratch_bytes,
+    segment_buffers,
+)
+from patchline.schedule.overlap import UNSAFE, Distances, aligned_saving, saving, segment_overlaps
 from patchline.schedule.plan import InputMode, SegmentKind
 from patchline.schedule.push import Rings, network_rings
 
@@ -52,7 +60,10 @@ class SegmentCosts:
         """
         graph, count = self.graph, len(self.graph.network.ops)
         outputs = set(graph.network.outputs)
-        alive = [len([t for t in graph.live_at(c) if graph.last_use[t] < count or t not in outputs]) for c in range(count + 1)]
+        alive = [
+            len([t for t in graph.live_at(c) if graph.last_use[t] < count or t not in outputs])
+            for c in range(count + 1)
+        ]
         earliest = 1
         if self.mode != "resident" and graph.consumers[graph.network.input]:
             earliest = graph.consumers[graph.network.input][-1] + 1
@@ -115,14 +126,10 @@ class SegmentCosts:
         live = live_bytes(buffers, len(network.ops), scratch=True)
         for o in segment_overlaps(self.graph, segment, self.mode == "resident", elementwise_only=True):
             for i in self._step(segment.steps, self.graph.producer[o.output]):
-                live[i] -= o.saved
+                live[i] -= aligned_saving(o, network)
         freed = self._freed(segment.steps, first)
         peak = self._live[first] + max(live[i] - freed[i] for i in range(first, end))
-        base = sum(
-            network.macs_per_position(op) * network.tensors[op.output].height * network.tensors[op.output].width
-            for op in network.ops[first:end]
-        )
-        return Option(kind, first, end, grid, grid, peak, segment_macs(network, segment) - base)
+        return Option(kind, first, end, grid, grid, peak, redundant_macs(network, segment))
 
     @staticmethod
     def _step(steps: tuple[tuple[int, int], ...], op: int) -> range:
@@ -230,7 +237,13 @@ class SegmentCosts:
             dying.append(network.input)
         outputs = graph.live_out(first, end)
         return max(
-            (saving(network, i, o, distance.get((i, o), UNSAFE)) for i in dying for o in outputs),
+            (
+                saving(
+                    aligned(network.tensors[i].bytes), aligned(network.tensors[o].bytes), distance.get((i, o), UNSAFE)
+                )
+                for i in dying
+                for o in outputs
+            ),
             default=0,
         )
 

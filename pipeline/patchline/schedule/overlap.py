@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 from patchline.network.ir import Add, Lookup, Mul, Network
 from patchline.schedule.geometry import Graph
+from patchline.schedule.memory import aligned
 from patchline.schedule.plan import Overlap, Segment
 from patchline.schedule.push import DONE, Push, Trace, simulate
 
@@ -60,11 +61,16 @@ class Distances:
         return self.graph.network.tensors[a].shape == self.graph.network.tensors[b].shape
 
 
-def saving(network: Network, source: str, output: str, distance: int) -> int:
+def saving(size_in: int, size_out: int, distance: int) -> int:
     """Bytes that overlapping at the best safe place saves against holding both tensors."""
-    size_in, size_out = network.tensors[source].bytes, network.tensors[output].bytes
     union = max(size_in, size_out) if distance <= 0 else max(distance + size_in, size_out)
     return max(0, size_in + size_out - union)
+
+
+def aligned_saving(overlap: Overlap, network: Network) -> int:
+    """The same between tensors as they are placed, sizes and distance rounded up to the alignment."""
+    size_in, size_out = (aligned(network.tensors[name].bytes) for name in (overlap.input, overlap.output))
+    return saving(size_in, size_out, aligned(overlap.distance))
 
 
 def segment_overlaps(graph: Graph, segment: Segment, mode_resident: bool, elementwise_only: bool) -> list[Overlap]:
@@ -75,7 +81,9 @@ def segment_overlaps(graph: Graph, segment: Segment, mode_resident: bool, elemen
     found: list[Overlap] = []
     for first, end in segment.steps:
         ops = network.ops[first:end]
-        inputs = {name for op in ops for name in op.inputs if graph.producer[name] < first and graph.last_use[name] < end}
+        inputs = {
+            name for op in ops for name in op.inputs if graph.producer[name] < first and graph.last_use[name] < end
+        }
         if not mode_resident:
             inputs.discard(network.input)
         outputs = [op.output for op in ops if graph.last_use[op.output] >= end]
@@ -86,11 +94,11 @@ def segment_overlaps(graph: Graph, segment: Segment, mode_resident: bool, elemen
             continue
         distances = Distances(graph, pairs)
         rows = {r.tensor: r.rows[0] for r in segment.ranges}
-        source = not mode_resident and any(network.input in op.inputs for op in ops)
+        source = not mode_resident and graph.fetches_input((first, end))
         simulate(graph, first, end, rows, source, distances.trace)
         for (i, o), distance in distances.distance.items():
             distance = max(distance, -network.tensors[i].bytes)
-            if saved := saving(network, i, o, distance):
+            if saved := saving(network.tensors[i].bytes, network.tensors[o].bytes, distance):
                 found.append(Overlap(o, i, distance, saved))
     return _best_matching(found)
 

@@ -41,7 +41,8 @@ class Push:
         # a global pool counts the rows it has eaten
         self.eaten = {op.output: rows[op.inputs[0]][0] for op in ops[first:end] if isinstance(op, GlobalPool)}
         self.jump = {
-            i: max((c for c in graph.consumers[ops[i].output] if first <= c < end), default=i) for i in range(first, end)
+            i: max((c for c in graph.consumers[ops[i].output] if first <= c < end), default=i)
+            for i in range(first, end)
         }
         self.source_jump = max((c for c in graph.consumers[self.network.input] if first <= c < end), default=first)
 
@@ -111,7 +112,9 @@ class Push:
         return [name for name, row in self.next_row.items() if row < self.ranges[name][1]]
 
 
-def simulate(graph: Graph, first: int, end: int, rows: Mapping[str, RowRange], source: bool, trace: Trace | None = None) -> Rings:
+def simulate(
+    graph: Graph, first: int, end: int, rows: Mapping[str, RowRange], source: bool, trace: Trace | None = None
+) -> Rings:
     """Rings of the step [first, end). `trace(push, i, row)` is called ahead of every row written.
 
     Raises RuntimeError when rows stay uncomputed, which only a wrong plan can cause.
@@ -120,7 +123,10 @@ def simulate(graph: Graph, first: int, end: int, rows: Mapping[str, RowRange], s
     ops = graph.network.ops
     made_here = list(push.next_row)
     ring = dict.fromkeys(made_here, 1)
-    span = {name: (graph.producer[name], max((c for c in graph.consumers[name] if c < end), default=end)) for name in made_here}
+    span = {
+        name: (graph.producer[name], max((c for c in graph.consumers[name] if c < end), default=end))
+        for name in made_here
+    }
     occupied: set[str] = set()  # one-row rings that hold a row still wanted
     lasting: set[str] = set()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from patchline.network.ir import Network
@@ -20,11 +20,11 @@ from patchline.schedule.memory import (
     input_traffic,
     live_bytes,
     make_segment,
+    redundant_macs,
     schedule_buffers,
-    segment_macs,
 )
 from patchline.schedule.options import Option, SegmentCosts
-from patchline.schedule.overlap import segment_overlaps
+from patchline.schedule.overlap import aligned_saving, segment_overlaps
 from patchline.schedule.plan import Buffer, InputMode, Overlap, Plan, Segment, Sram
 from patchline.targets import Target
 
@@ -59,6 +59,7 @@ class Solution:
 class _State:
     peak: int
     extra: int
+    tiles: int = 0  # of all segments: among equals, the schedule with less to walk through
     option: Option | None = None
     before: _State | None = None
 
@@ -111,7 +112,7 @@ def pareto_front(network: Network, kind: Kind, input_mode: InputMode) -> tuple[F
     best: dict[int, list[_State]] = {0: [_State(0, 0)]}
     for end in costs.cuts[1:]:
         states = [
-            _State(max(s.peak, o.peak), s.extra + o.extra_macs, o, s)
+            _State(max(s.peak, o.peak), s.extra + o.extra_macs, s.tiles + o.tile_rows * o.tile_cols, o, s)
             for o in by_end.get(end, ())
             for s in best.get(o.first, ())
             if s.extra + o.extra_macs <= cap
@@ -122,15 +123,17 @@ def pareto_front(network: Network, kind: Kind, input_mode: InputMode) -> tuple[F
 
 
 def _undominated(states: list[_State]) -> list[_State]:
-    """Sorted by rising peak, falling extra MACs; among equals the one with fewer segments was made first."""
+    """Sorted by rising peak, falling extra MACs."""
     kept: list[_State] = []
-    for state in sorted(states, key=lambda s: (s.peak, s.extra)):
+    for state in sorted(states, key=lambda s: (s.peak, s.extra, s.tiles)):
         if not kept or state.extra < kept[-1].extra:
             kept.append(state)
     return kept
 
 
-def layer_plan(network: Network, target: Target, input_mode: InputMode = "pulled", sram_budget: int | None = None) -> Plan:
+def layer_plan(
+    network: Network, target: Target, input_mode: InputMode = "pulled", sram_budget: int | None = None
+) -> Plan:
     """Layer by layer, as the literature counts it (depthwise in place, no other overlap of tensors): the baseline."""
     graph = Graph(network)
     segments = [make_segment(graph, "layer", 0, len(network.ops))]
@@ -138,7 +141,12 @@ def layer_plan(network: Network, target: Target, input_mode: InputMode = "pulled
 
 
 def patch_plan(
-    network: Network, target: Target, grid: int, blocks: int, input_mode: InputMode = "pulled", sram_budget: int | None = None
+    network: Network,
+    target: Target,
+    grid: int,
+    blocks: int,
+    input_mode: InputMode = "pulled",
+    sram_budget: int | None = None,
 ) -> Plan:
     """MCUNetV2's plan: the first `blocks` blocks (the stem counts as one) in grid x grid patches, the rest layer by layer.
 
@@ -188,10 +196,14 @@ def assemble(
             # only streams read row by row what they overwrite; a layer segment stays as the literature counts it
             elementwise = overlap == "elementwise" or segment.kind == "layer"
             overlaps += segment_overlaps(graph, segment, input_mode == "resident", elementwise_only=elementwise)
-    live = _live_with_overlaps(buffers, overlaps, count, scratch=False)
-    bound = max(_live_with_overlaps(buffers, overlaps, count, scratch=True))
+    live = _live_with_overlaps(network, buffers, overlaps, scratch=False)
+    bound = max(_live_with_overlaps(network, buffers, overlaps, scratch=True))
     placed, arena_bytes = arena.place(buffers, overlaps, bound)
-    layer = buffers if _is_baseline(segments, overlap) else schedule_buffers(graph, [make_segment(graph, "layer", 0, count)], input_mode)
+    layer = (
+        buffers
+        if _is_baseline(segments, overlap)
+        else schedule_buffers(graph, [make_segment(graph, "layer", 0, count)], input_mode)
+    )
     layer_live = live_bytes(layer, count, scratch=False)
     peak = max(live)
     fixed = static_bytes(network, target)
@@ -205,7 +217,7 @@ def assemble(
         segments=tuple(segments), buffers=placed, overlaps=tuple(overlaps),
         arena_bytes=arena_bytes, arena_lower_bound_bytes=bound, activation_peak_bytes=peak,
         sram=sram, flash=flash, macs=network.macs,
-        extra_macs=max(0, sum(segment_macs(network, s) for s in segments) - network.macs),
+        extra_macs=sum(redundant_macs(network, s) for s in segments),
         op_peak_bytes=tuple(live), op_peak_layer_bytes=tuple(layer_live), layer_peak_bytes=max(layer_live),
         sram_layer_by_layer_bytes=max(live_bytes(layer, count, scratch=True)) + fixed + sram.stack,
         fits=not reason, reason=reason,
@@ -216,13 +228,16 @@ def _is_baseline(segments: Sequence[Segment], overlap: OverlapMode) -> bool:
     return overlap is None and len(segments) == 1 and segments[0].kind == "layer"
 
 
-def _live_with_overlaps(buffers: Sequence[Buffer], overlaps: Sequence[Overlap], count: int, scratch: bool) -> list[int]:
-    live = live_bytes(buffers, count, scratch)
+def _live_with_overlaps(
+    network: Network, buffers: Sequence[Buffer], overlaps: Sequence[Overlap], scratch: bool
+) -> list[int]:
+    live = live_bytes(buffers, len(network.ops), scratch)
     by_name = {b.name: b for b in buffers if b.kind in ("tensor", "input")}
     for o in overlaps:
         a, b = by_name[o.output], by_name[o.input]
+        saved = aligned_saving(o, network) if scratch else o.saved
         for i in range(max(a.first_op, b.first_op), min(a.last_op, b.last_op) + 1):
-            live[i] -= o.saved
+            live[i] -= saved
     return live
 
 
@@ -234,8 +249,3 @@ def _why_not(sram: int, budget: int | None, target: Target, flash: int) -> str:
     if flash > target.flash.size:
         return f"needs about {flash} bytes of flash, {flash - target.flash.size} more than {target.name} has"
     return ""
-
-
-def without_placement(plan: Plan) -> Plan:
-    """The plan with all offsets zero: what two plans share that differ in placement only."""
-    return replace(plan, buffers=tuple(replace(b, offset=0) for b in plan.buffers))

@@ -1,0 +1,50 @@
+"""Hypothesis strategies: small random networks and random plans of them."""
+
+from hypothesis import strategies as st
+
+from patchline.network.builder import NetworkBuilder
+from patchline.network.ir import Network
+
+
+@st.composite
+def networks(draw, seed: int | None = None, max_size: int = 24) -> Network:
+    """Chains of convolutions, inverted residuals, pools, branches; kernels 1-7, strides 1-2, odd sizes down to 1 pixel."""
+    height, width = draw(st.integers(1, max_size)), draw(st.integers(1, max_size))
+    b = NetworkBuilder(
+        height, width, draw(st.integers(1, 5)), seed=seed if seed is not None else draw(st.integers(0, 99))
+    )
+    x = "input"
+    for index in range(draw(st.integers(1, 5))):
+        b.block(f"block{index}")
+        kernel, stride = draw(st.sampled_from([1, 2, 3, 4, 5, 7])), draw(st.sampled_from([1, 1, 2]))
+        channels = draw(st.integers(1, 13))
+        t = b.tensor(x)
+        odd_kernel = kernel | 1
+        match draw(
+            st.sampled_from(
+                ["mbconv", "mbconv", "residual", "conv", "depthwise", "pool", "lookup", "gate", "branch", "up"]
+            )
+        ):
+            case "mbconv":
+                x = b.mbconv(x, channels, odd_kernel, stride, draw(st.sampled_from([1, 2, 3])))
+            case "residual":
+                x = b.mbconv(x, t.channels, odd_kernel, 1, 2)
+            case "conv" if min(t.height, t.width) + 2 * ((kernel - 1) // 2) >= kernel:
+                x = b.conv(x, channels, kernel, stride, relu=draw(st.booleans()))
+            case "depthwise" if min(t.height, t.width) + 2 * ((kernel - 1) // 2) >= kernel:
+                x = b.depthwise(x, kernel, stride)
+            case "pool" if min(t.height, t.width) >= 2:
+                x = b.pool(x, draw(st.sampled_from(["average", "max"])), 2, stride)
+            case "lookup":
+                x = b.lookup(x)
+            case "gate":
+                x = b.mul(x, b.conv(b.global_pool(x), t.channels))
+            case "branch":
+                x = b.add(b.conv(x, channels, 1), b.conv(x, channels, odd_kernel))
+            case "up" if max(t.height, t.width) <= 12:
+                x = b.upsample(x)
+    if draw(st.booleans()):
+        x = b.conv(b.global_pool(x), draw(st.integers(1, 10)), relu=False)
+    if x == "input":
+        x = b.conv(x, 3, 1)
+    return b.finish(x)

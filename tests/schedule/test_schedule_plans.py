@@ -1,0 +1,60 @@
+"""Every plan the solver can make is safe, and its figures are what its buffers say."""
+
+import sys
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+sys.path.insert(0, str(Path(__file__).parent))
+from random_networks import networks
+from walk_plan import walk
+
+from patchline import targets
+from patchline.schedule import layer_plan, pareto_front, patch_plan, plan_from_dict, solve
+from patchline.schedule.geometry import Graph
+from patchline.schedule.memory import aligned
+from patchline.schedule.solver import _builder
+
+TARGET = targets.load("stm32f746")
+
+
+def check(network, plan) -> None:
+    walk(Graph(network), plan)
+    assert plan.arena_bytes >= plan.arena_lower_bound_bytes >= plan.activation_peak_bytes
+    assert plan.arena_bytes == max(b.offset + aligned(b.bytes) for b in plan.buffers)
+    assert plan.sram.total == plan.arena_bytes + plan.sram.static + plan.sram.stack
+    assert plan_from_dict(__import__("json").loads(plan.to_json())) == plan
+
+
+@settings(max_examples=120, deadline=None)
+@given(
+    networks(), st.sampled_from(["auto", "layer", "patch", "stream"]), st.sampled_from(["pushed", "pulled", "resident"])
+)
+def test_every_plan_of_the_front_reads_only_what_was_written(network, kind, mode):
+    front = pareto_front(network, kind, mode)
+    assert front, "the solver always answers"
+    build = _builder(Graph(network), TARGET, kind, mode, None)
+    for point in front[:3] + front[-1:]:
+        plan = build(point)
+        check(network, plan)
+        assert plan.extra_macs == point.extra_macs
+
+
+@settings(max_examples=60, deadline=None)
+@given(networks(), st.integers(2, 5), st.integers(1, 3))
+def test_patches_and_layers_are_safe(network, grid, blocks):
+    check(network, layer_plan(network, TARGET))
+    try:
+        plan = patch_plan(network, TARGET, grid, blocks)
+    except ValueError:
+        return  # fewer blocks, or maps smaller than the grid
+    check(network, plan)
+
+
+@settings(max_examples=30, deadline=None)
+@given(networks())
+def test_pushed_input_arrives_once(network):
+    plan = solve(network, TARGET, input_mode="pushed", max_extra_macs=1.0).plan
+    assert plan.segments[0].tile_cols == plan.segments[0].tile_rows == 1
+    assert plan.input_passes <= 1.0
