@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from patchline.hil.link import Link
-from patchline.hil.outcome import Exchange, Failure
+from patchline.hil.outcome import Exchange, RunError
 
 Int8Array = NDArray[np.int8]
 RowSource = Callable[[int, int, int], bytes]
@@ -25,7 +25,7 @@ _LIST = re.compile(r"^[a-z-]+-\[(.*)\]$")
 
 
 class Client:
-    """One device under test. All methods raise `Failure` (kind protocol, or what the link saw)."""
+    """One device under test. All methods raise `RunError` (kind protocol, or what the link saw)."""
 
     def __init__(self, link: Link, *, timeout_s: float = 60.0) -> None:
         self.link = link
@@ -48,7 +48,7 @@ class Client:
             match = _LIST.match(line)
             if match and not line.startswith("e-"):
                 return [float(item) for item in match[1].split(",") if item.strip()]
-        raise Failure("protocol", f"'{text}%' was answered by {list(exchange.lines)}, a list in brackets was expected")
+        raise RunError("protocol", f"'{text}%' was answered by {list(exchange.lines)}, a list in brackets was expected")
 
     def load(self, data: bytes) -> None:
         """Lay a whole input image into the device (`db load`, resident input only)."""
@@ -59,7 +59,7 @@ class Client:
             self._expect_no_error(exchange)
             done = any("m-load-done" in line for line in exchange.lines)
         if not done:
-            raise Failure("protocol", f"no m-load-done after {len(data)} bytes of input")
+            raise RunError("protocol", f"no m-load-done after {len(data)} bytes of input")
 
     def infer(self, image: Int8Array | None = None, *, repeat: int = 1) -> Exchange:
         """Run the network on `image` (int8 HWC); rows that the device asks for are answered from it."""
@@ -74,7 +74,7 @@ class Client:
     def _expect_no_error(self, exchange: Exchange) -> None:
         for line in exchange.lines:
             if line.startswith("e-["):
-                raise Failure("protocol", f"'{exchange.command[:40]}%' was answered by {line}")
+                raise RunError("protocol", f"'{exchange.command[:40]}%' was answered by {line}")
 
     def _until_ready(self, command: str, rows: RowSource | None) -> Exchange:
         lines: list[str] = []
@@ -84,11 +84,11 @@ class Client:
             if line == "m-ready":
                 return Exchange(command, tuple(lines))
             if line.startswith("e-[fault"):
-                raise self.link.explain() or Failure("fault", f"the device reports {line}", pc=_fault_pc(line))
+                raise self.link.explain() or RunError("fault", f"the device reports {line}", pc=_fault_pc(line))
             if request:
                 y, x0, x1 = (int(value) for value in request.groups())
                 if rows is None:
-                    raise Failure("protocol", f"the device asks for input row {y}, but no image was given")
+                    raise RunError("protocol", f"the device asks for input row {y}, but no image was given")
                 self.link.write(b"row " + rows(y, x0, x1).hex().encode() + b"%")
             elif line:
                 lines.append(line)
@@ -99,9 +99,9 @@ class Client:
             left = deadline - time.monotonic()
             data = self.link.read(min(max(left, 0.0), 1.0))
             if not data and getattr(self.link, "waits_for_host", False):
-                raise Failure("protocol", f"the device waits for input, but no m-ready came for '{command[:40]}%'")
+                raise RunError("protocol", f"the device waits for input, but no m-ready came for '{command[:40]}%'")
             if not data and left <= 0:
-                raise self.link.explain() or Failure(
+                raise self.link.explain() or RunError(
                     "hang", f"no answer to '{command[:40]}%' within {self.timeout_s:g} s"
                 )
             self._pending += data
@@ -110,12 +110,12 @@ class Client:
 
 
 def row_source(image: Int8Array) -> RowSource:
-    """Answers requests for columns [x0, x1) of row y from an int8 HWC image; Failure when outside."""
+    """Answers requests for columns [x0, x1) of row y from an int8 HWC image; RunError when outside."""
     height, width, _ = image.shape
 
     def rows(y: int, x0: int, x1: int) -> bytes:
         if not (0 <= y < height and 0 <= x0 < x1 <= width):
-            raise Failure("protocol", f"the device asks for row {y}, columns {x0}..{x1} of a {height}x{width} image")
+            raise RunError("protocol", f"the device asks for row {y}, columns {x0}..{x1} of a {height}x{width} image")
         return image[y, x0:x1].tobytes()
 
     return rows

@@ -1,4 +1,4 @@
-"""What the bench needs to know of a firmware ELF: segments, sections, symbols and the sizes that must match the plan."""
+"""What the bench needs to know of a firmware ELF: segments, sections, symbols, sizes."""
 
 from __future__ import annotations
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from patchline.hil.outcome import Failure
+from patchline.hil.outcome import RunError
 
 
 class Link(Protocol):
-    """A running firmware. `read` raises `outcome.Failure` when the emulator sees a fault or a hang."""
+    """A running firmware. `read` raises `outcome.RunError` when the emulator sees a fault or a hang."""
 
     def write(self, data: bytes) -> None:
         """Send bytes to the device's UART."""
@@ -16,7 +16,7 @@ class Link(Protocol):
     def read(self, timeout_s: float) -> bytes:
         """Bytes that the device sent; empty when none came within `timeout_s` (or when the device waits for input)."""
 
-    def explain(self) -> Failure | None:
+    def explain(self) -> RunError | None:
         """Why the device fell silent, where the emulator knows (a fault it logged); else None."""
 
     def close(self) -> None:

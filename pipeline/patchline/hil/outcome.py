@@ -1,4 +1,4 @@
-"""How a run of the firmware can end, as types: fine, or one `Failure` that says what, at which operator and address."""
+"""How a run of the firmware can end, as types: fine, or one `RunError` that says what, at which operator and address."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TITLES: dict[Kind, str] = {
 }
 
 
-class Failure(Exception):
+class RunError(Exception):
     """A run that went wrong. `op` is the index of the operator that ran (None: outside of all), `pc` the address of the
     instruction, `address` the data address of a faulting access."""
 
@@ -53,8 +53,8 @@ class Failure(Exception):
         return UserError(self.describe(op_names), exit_code=1)
 
 
-def _rebuild(kind: Kind, detail: str, op: int | None, pc: int | None, address: int | None) -> Failure:
-    return Failure(kind, detail, op=op, pc=pc, address=address)
+def _rebuild(kind: Kind, detail: str, op: int | None, pc: int | None, address: int | None) -> RunError:
+    return RunError(kind, detail, op=op, pc=pc, address=address)
 
 
 @dataclass(frozen=True)

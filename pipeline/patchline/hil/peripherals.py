@@ -1,4 +1,4 @@
-"""Registers that the Unicorn board answers: the three UART kinds, the cycle counters, and plain storage for the rest."""
+"""Registers that the Unicorn board answers: three UART kinds, cycle counters, and plain storage for the rest."""
 
 from __future__ import annotations
 

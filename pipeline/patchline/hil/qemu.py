@@ -1,8 +1,9 @@
 """QEMU's MPS2 boards as an independent process: the CMSDK UART on a socket, virtual time tied to instructions.
 
-`-icount shift=6` lets every instruction take 64 ns of virtual time, so that the board's 25 MHz timer advances by exactly
-1.6 ticks per instruction. The firmware times its inference with that timer, and `instructions` turns ticks back: exact to
-one instruction per reading of the timer. QEMU has no DWT, and Debian's build brings no plug-in that counts instructions.
+`-icount shift=6` lets every instruction take 64 ns of virtual time, so that the board's 25 MHz timer advances by
+exactly 1.6 ticks per instruction. The firmware times its inference with that timer, and `instructions` turns ticks
+back: exact to one instruction per reading of the timer. QEMU has no DWT, and Debian's build brings no plug-in that
+counts instructions.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 
 from patchline.errors import UserError
 from patchline.hil.elf import Elf
-from patchline.hil.outcome import Failure
+from patchline.hil.outcome import RunError
 from patchline.hil.peripherals import TIMER_TICKS_PER_INSTRUCTION
 from patchline.targets import Target
 
@@ -73,7 +74,7 @@ class QemuBoard:
         except TimeoutError:
             self._process.kill()
             self._process.wait()
-            raise Failure("crash", f"QEMU did not open its UART: {self._tail()}") from None
+            raise RunError("crash", f"QEMU did not open its UART: {self._tail()}") from None
 
     def write(self, data: bytes) -> None:
         try:
@@ -103,13 +104,13 @@ class QemuBoard:
             self._process.wait()
         self._folder.cleanup()
 
-    def _died(self, what: str) -> Failure:
+    def _died(self, what: str) -> RunError:
         end = time.monotonic() + 2
         while self._process.poll() is None and time.monotonic() < end:
             time.sleep(0.01)
-        return self.explain() or Failure("crash", f"QEMU ended ({what}): {self._tail() or 'it said nothing'}")
+        return self.explain() or RunError("crash", f"QEMU ended ({what}): {self._tail() or 'it said nothing'}")
 
-    def explain(self) -> Failure | None:
+    def explain(self) -> RunError | None:
         """The fault that QEMU logged (`-d int`), if it logged one; the firmware takes no other exceptions."""
         text = self._log.read_text(errors="replace")
         faults = re.findall(r"Taking exception \d+ \[(.*?)\]", text)
@@ -118,7 +119,9 @@ class QemuBoard:
         address = re.search(r"at fault address (0x[0-9a-f]+)", text)
         where = int(address[1], 16) if address else None
         detail = faults[0] if faults else "the core locked up"
-        return Failure("fault", f"{detail}{f' at data address 0x{where:08x}' if where is not None else ''}", address=where)
+        return RunError(
+            "fault", f"{detail}{f' at data address 0x{where:08x}' if where is not None else ''}", address=where
+        )
 
     def _tail(self) -> str:
         return " / ".join(self._log.read_text(errors="replace").strip().splitlines()[:4])

@@ -72,8 +72,8 @@ class Division:
 
 
 def divide(trace: Trace, *, infer: str, fire: str, row: str) -> Division:
-    """Who executed each block. `infer`, `fire` and `row` name the functions that bracket an inference, an operator's row
-    and the wait for an input row (which belongs to nobody)."""
+    """Who executed each block. `infer`, `fire` and `row` name the functions that bracket an inference, an operator's
+    row and the wait for an input row (which belongs to nobody)."""
     blocks = trace.blocks()
     addresses = blocks & ((1 << SIZE_SHIFT) - 1)
     owner = np.full(len(blocks), OUTSIDE, dtype=np.int64)

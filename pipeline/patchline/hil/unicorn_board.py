@@ -1,8 +1,8 @@
 """The board in process: Unicorn with exactly the board's memory regions, so that an access outside of them faults.
 
-Beside the UART it can answer input rows directly (`serve_rows`): the call of `board_read_row` is taken over and the pixels
-are written where the firmware wants them. It can record executed blocks (`record`), from which instructions and cycle
-estimates follow. Unicorn knows no interrupts here; an exception of the core ends the run as a fault.
+Beside the UART it can answer input rows directly (`serve_rows`): the call of `board_read_row` is taken over and the
+pixels are written where the firmware wants them. It can record executed blocks (`record`), from which instructions and
+cycle estimates follow. Unicorn knows no interrupts here; an exception of the core ends the run as a fault.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ from patchline.errors import UserError
 from patchline.hil.blocks import BlockCache
 from patchline.hil.client import RowSource
 from patchline.hil.elf import Elf
-from patchline.hil.outcome import Failure
+from patchline.hil.outcome import RunError
 from patchline.hil.peripherals import CPUID, PERIPHERALS, SYSTEM, Registers, UartModel
 from patchline.hil.trace import SIZE_SHIFT, Call, Trace
 from patchline.targets import Target
@@ -95,7 +95,7 @@ class UnicornBoard:
         self._counted = 0  # blocks of the trace that are already in `_total`
         self._total = 0
         self._counts: dict[int, int] = {}  # instructions of each packed block
-        self._failure: Failure | None = None
+        self._failure: RunError | None = None
         self.uc = Uc(UC_ARCH_ARM, UC_MODE_THUMB | UC_MODE_MCLASS)
         self.uc.ctl_set_cpu_model(_CPU[target.core])
         self.uart = UartModel(target.uart, self.uc.emu_stop)
@@ -120,7 +120,7 @@ class UnicornBoard:
         self.uart.sent.clear()
         return sent
 
-    def explain(self) -> Failure | None:
+    def explain(self) -> RunError | None:
         """Nothing to add: a fault is raised where it happens."""
         return None
 
@@ -139,8 +139,8 @@ class UnicornBoard:
             )
             try:
                 uc.mem_write(into, rows(y, x0, x1))
-            except (Failure, UcError) as error:
-                self._failure = error if isinstance(error, Failure) else self._fault(f"input row {y}: {error}", into)
+            except (RunError, UcError) as error:
+                self._failure = error if isinstance(error, RunError) else self._fault(f"input row {y}: {error}", into)
                 uc.emu_stop()
                 return
             uc.reg_write(UC_ARM_REG_R0, 0)
@@ -256,7 +256,7 @@ class UnicornBoard:
             self.uc.hook_add(UC_HOOK_CODE, self._on_halt, begin=halt.address, end=halt.address)
 
     def _run(self) -> None:
-        """Until the device waits for input. Raises the Failure that ended the run otherwise."""
+        """Until the device waits for input. Raises the RunError that ended the run otherwise."""
         end = time.monotonic() + self.limit_s
         while not self.uart.waiting:
             try:
@@ -275,19 +275,19 @@ class UnicornBoard:
             if time.monotonic() > end and not self.uart.waiting:
                 raise self._hang(f"still running after {self.limit_s:g} s")
 
-    def _hang(self, detail: str) -> Failure:
+    def _hang(self, detail: str) -> RunError:
         pc = self.pc & ~1
-        return Failure("hang", f"{detail}, last at {self.elf.where(pc)}", op=self.op, pc=pc)
+        return RunError("hang", f"{detail}, last at {self.elf.where(pc)}", op=self.op, pc=pc)
 
-    def _fault(self, what: str, address: int | None) -> Failure:
+    def _fault(self, what: str, address: int | None) -> RunError:
         pc = self.uc.reg_read(UC_ARM_REG_PC) & ~1
         sp = self.uc.reg_read(UC_ARM_REG_SP)
         at = "" if address is None else f" 0x{address:08x}"
         stack = self.elf.stack
         if stack is not None and sp < stack.address:
             detail = f"stack pointer 0x{sp:08x} is {stack.address - sp} bytes below its limit, {what}{at}"
-            return Failure("stack-overflow", f"{detail} at {self.elf.where(pc)}", op=self.op, pc=pc, address=address)
-        return Failure("fault", f"{what}{at} at {self.elf.where(pc)}", op=self.op, pc=pc, address=address)
+            return RunError("stack-overflow", f"{detail} at {self.elf.where(pc)}", op=self.op, pc=pc, address=address)
+        return RunError("fault", f"{what}{at} at {self.elf.where(pc)}", op=self.op, pc=pc, address=address)
 
     def _on_invalid(self, uc: Uc, access: int, address: int, size: int, _value: int, _data: object) -> bool:
         self._failure = self._fault(f"{size}-byte {_ACCESS.get(access, 'invalid access')}", address)
