@@ -8,7 +8,8 @@ from patchline.network.ir import Network
 
 @st.composite
 def networks(draw, seed: int | None = None, max_size: int = 24) -> Network:
-    """Chains of convolutions, inverted residuals, pools, branches; kernels 1-7, strides 1-2, odd sizes down to 1 pixel."""
+    """Chains of convolutions, inverted residuals, pools, branches; kernels 1-7, strides 1-2, odd sizes down to 1
+    pixel."""
     height, width = draw(st.integers(1, max_size)), draw(st.integers(1, max_size))
     b = NetworkBuilder(
         height, width, draw(st.integers(1, 5)), seed=seed if seed is not None else draw(st.integers(0, 99))

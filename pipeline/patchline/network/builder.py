@@ -8,6 +8,7 @@ something.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 
@@ -107,7 +108,7 @@ class NetworkBuilder:
         requant = arithmetic.single_requant(source.scale * factor.scale / scale)
         return self._add(Mul(self._op_name("mul"), (x, gate), out.name, requant, block=self._block), out)
 
-    def pool(self, x: str, kind: str, kernel: int, stride: int = 1, pad: int = 0) -> str:
+    def pool(self, x: str, kind: Literal["average", "max"], kernel: int, stride: int = 1, pad: int = 0) -> str:
         source = self._tensors[x]
         height, width = (_out_size(n, kernel, stride, pad) for n in (source.height, source.width))
         out = Tensor(self._tensor_name(), height, width, source.channels, source.scale, source.zero_point)
@@ -115,7 +116,7 @@ class NetworkBuilder:
             arithmetic.single_requant([1 / n for n in range(1, kernel * kernel + 1)]) if kind == "average" else None
         )
         op = Pool(
-            self._op_name("pool"), (x,), out.name, kind, (kernel,) * 2, (stride,) * 2, (pad,) * 2, requant,  # type: ignore[arg-type]
+            self._op_name("pool"), (x,), out.name, kind, (kernel,) * 2, (stride,) * 2, (pad,) * 2, requant,
             block=self._block,
         )  # fmt: skip
         return self._add(op, out)

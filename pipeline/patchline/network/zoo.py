@@ -1,4 +1,5 @@
-"""Networks by description: MobileNetV2 built in, and MIT's MCUNet / once-for-all JSON. Weights are seeded random numbers."""
+"""Networks by description: MobileNetV2 built in, and MIT's MCUNet / once-for-all JSON. Weights are seeded random
+numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Which rows and columns are computed when, and what that costs in memory: geometry, memory model, solver, arena -> Plan."""
+"""Which rows and columns are computed when, and what that costs in memory: geometry, memory model, solver, arena ->
+Plan."""
 
 from patchline.schedule.plan import Plan, load_plan, plan_from_dict
 from patchline.schedule.solver import FrontPoint, Solution, layer_plan, pareto_front, patch_plan, solve

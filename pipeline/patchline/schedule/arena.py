@@ -1,8 +1,8 @@
 """Places buffers with lifetimes into one arena so that nothing that lives at the same time collides.
 
-Offline dynamic storage allocation is NP-hard. A greedy fit from both ends of the arena, with an order that learns from its failures
-(squeaky-wheel optimisation, Joslin and Clements 1999), reaches the lower bound (maximum of live bytes) on nearly all
-networks. What it does not reach is reported, never hidden.
+Offline dynamic storage allocation is NP-hard. A greedy fit from both ends of the arena, with an order that learns from
+its failures (squeaky-wheel optimisation, Joslin and Clements 1999), reaches the lower bound (maximum of live bytes) on
+nearly all networks. What it does not reach is reported, never hidden.
 """
 
 from __future__ import annotations
@@ -77,8 +77,8 @@ def _conflicts(buffers: Sequence[Buffer], distance: dict[tuple[str, str], int]) 
 def _fit(
     sizes: Sequence[int], order: Sequence[int], high: set[int], conflicts: list[list[tuple[int, int, int]]], limit: int
 ) -> tuple[list[int], int | None]:
-    """Offsets below `limit`, chosen in `order`: the lowest free place, for buffers in `high` the highest. The second value is
-    the first buffer that found no place, if any."""
+    """Offsets below `limit`, chosen in `order`: the lowest free place, for buffers in `high` the highest. The second
+    value is the first buffer that found no place, if any."""
     offsets = [-1] * len(sizes)
     for i in order:
         # open intervals in which buffer i must not start

@@ -1,7 +1,7 @@
 """Which part of every tensor each tile of a segment needs: the halo, walked backwards from the segment's outputs.
 
-Rows and columns are independent of each other, so both directions use the same walk. A global pool is an anchor: its input is
-what the tiles divide, and everything behind it happens once, in the last tile.
+Rows and columns are independent of each other, so both directions use the same walk. A global pool is an anchor: its
+input is what the tiles divide, and everything behind it happens once, in the last tile.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Graph:
     @cached_property
     def last_use(self) -> dict[str, int]:
         """Last operator that reads each tensor; `len(ops)` for network outputs (they outlive the inference)."""
-        table = {name: producer for name, producer in self.producer.items()}
+        table = dict(self.producer)
         for i, op in enumerate(self.network.ops):
             for name in op.inputs:
                 table[name] = i
@@ -90,9 +90,9 @@ class Graph:
 class Walk:
     """Backward walk from the end of a segment, for several tile counts at once.
 
-    `counts` are the tile counts asked for; their tiles lie one after the other in every lo/hi array. After `back_to(i)`,
-    `need[t]` holds the range of each tensor that operators [i, end) touch, and `limit` the largest tile count for which
-    a segment [i, end) makes sense (1: it cannot be divided).
+    `counts` are the tile counts asked for; their tiles lie one after the other in every lo/hi array. After
+    `back_to(i)`, `need[t]` holds the range of each tensor that operators [i, end) touch, and `limit` the largest tile
+    count for which a segment [i, end) makes sense (1: it cannot be divided).
     """
 
     def __init__(self, graph: Graph, end: int, axis: Axis, counts: Sequence[int]) -> None:
@@ -171,7 +171,8 @@ def _input_ranges(window: Window, out: Ranges, size: int) -> Ranges:
 def segment_ranges(
     graph: Graph, first: int, end: int, tiles: int, axis: Axis
 ) -> tuple[dict[str, tuple[tuple[int, int], ...]], int]:
-    """Range of every tensor that operators [first, end) touch, for `tiles` tiles; and the largest sensible tile count."""
+    """Range of every tensor that operators [first, end) touch, for `tiles` tiles; and the largest sensible tile
+    count."""
     walk = Walk(graph, end, axis, (tiles,))
     walk.back_to(first)
     ranges = {name: tuple((int(lo), int(hi)) for lo, hi in zip(*walk.need[name], strict=True)) for name in walk.need}

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from patchline.network.ir import Conv, Depthwise, GlobalPool, Network, Op, Softmax
 from patchline.schedule.geometry import Graph, segment_ranges
-from patchline.schedule.plan import Buffer, InputMode, Segment, SegmentKind, TileRange
+from patchline.schedule.plan import Buffer, BufferKind, InputMode, Segment, SegmentKind, TileRange
 from patchline.schedule.push import Rings, simulate
 
 ALIGNMENT = 4
@@ -97,8 +97,8 @@ def input_traffic(network: Network, segments: Iterable[Segment], mode: InputMode
 def segment_buffers(graph: Graph, segment: Segment, mode: InputMode, rings: Rings | None = None) -> list[Buffer]:
     """Buffers of everything the segment produces (and of the network input where it is fetched here), offsets unset.
 
-    Lifetimes of tensors that leave the segment end where the segment ends; `schedule_buffers` extends them. Ring sizes come
-    from a simulation of each step unless `rings` (those of the whole network as one stream) are given.
+    Lifetimes of tensors that leave the segment end where the segment ends; `schedule_buffers` extends them. Ring sizes
+    come from a simulation of each step unless `rings` (those of the whole network as one stream) are given.
     """
     return _SegmentBuffers(graph, segment, mode, rings).all()
 
@@ -177,9 +177,9 @@ class _SegmentBuffers:
         """Last operator of the last step of this segment that reads the tensor."""
         return self.step_of[min(self.graph.last_use[name], self.segment.end_op - 1)][1] - 1
 
-    def _buffer(self, name: str, kind: str, rows: int, cols: int, first: int, last: int) -> Buffer:
+    def _buffer(self, name: str, kind: BufferKind, rows: int, cols: int, first: int, last: int) -> Buffer:
         channels = self.network.tensors[name].channels
-        return Buffer(name, kind, rows * cols * channels, 0, first, last, rows, cols, channels)  # type: ignore[arg-type]
+        return Buffer(name, kind, rows * cols * channels, 0, first, last, rows, cols, channels)
 
     def _working_memory(self, index: int, step: tuple[int, int]) -> list[Buffer]:
         op = self.network.ops[index]

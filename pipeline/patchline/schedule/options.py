@@ -1,7 +1,7 @@
 """Cost of every segment the solver may use: what `memory.py` would say of it, computed for all cut points at once.
 
-A block is a run of operators between two neighbouring cut points. For each end cut one backward walk gives the column halo of all
-strip counts, so the whole table costs O(cuts * operators) vectorised steps.
+A block is a run of operators between two neighbouring cut points. For each end cut one backward walk gives the column
+halo of all strip counts, so the whole table costs O(cuts * operators) vectorised steps.
 """
 
 from __future__ import annotations
@@ -55,8 +55,9 @@ class SegmentCosts:
     def cuts(self) -> tuple[int, ...]:
         """Operator indices between which a segment may end: where at most one tensor that is no output is alive.
 
-        Where a stretch has no such place (skip connections over many operators) the places with the fewest live tensors are
-        taken, so that long skips do not force one huge segment. The input must be used up in the first segment unless resident.
+        Where a stretch has no such place (skip connections over many operators) the places with the fewest live
+        tensors are taken, so that long skips do not force one huge segment. The input must be used up in the first
+        segment unless resident.
         """
         graph, count = self.graph, len(self.graph.network.ops)
         outputs = set(graph.network.outputs)
@@ -149,7 +150,8 @@ class SegmentCosts:
     def _patches(self, end: int, rivals: list[Option]) -> list[Option]:
         """MCUNetV2's first segment in grids of 2x2 to 8x8, but for those that a stream beats in memory and MACs alike.
 
-        A bound on the memory (output plus the largest tile that must be held whole) settles nearly all without pricing them.
+        A bound on the memory (output plus the largest tile that must be held whole) settles nearly all without pricing
+        them.
         """
         graph, network = self.graph, self.graph.network
         counts = tuple(range(2, MAX_GRID + 1))

@@ -1,8 +1,9 @@
 """Where an output may lie over its dying input: the safe distance, read off the simulated push.
 
-While output row y is written, rows of the input from m(y) on are still wanted. With row sizes r_out and r_in the output may start
-`distance` = max over y of (y + 1) * r_out - m(y) * r_in bytes below the input (a negative distance: that much above its start).
-vMCU (Zheng et al., MLSys 2024) shares segments in the same spirit, one operator at a time; here it spans a fused segment.
+While output row y is written, rows of the input from m(y) on are still wanted. With row sizes r_out and r_in the
+output may start `distance` = max over y of (y + 1) * r_out - m(y) * r_in bytes below the input (a negative distance:
+that much above its start). vMCU (Zheng et al., MLSys 2024) shares segments in the same spirit, one operator at a time;
+here it spans a fused segment.
 """
 
 from __future__ import annotations
@@ -74,7 +75,8 @@ def aligned_saving(overlap: Overlap, network: Network) -> int:
 
 
 def segment_overlaps(graph: Graph, segment: Segment, mode_resident: bool, elementwise_only: bool) -> list[Overlap]:
-    """At most one overlap per tensor of a one-tile segment, largest saving first. Tiled segments read their input again."""
+    """At most one overlap per tensor of a one-tile segment, largest saving first. Tiled segments read their input
+    again."""
     if segment.tile_rows * segment.tile_cols > 1:
         return []
     network = graph.network

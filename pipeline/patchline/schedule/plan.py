@@ -1,7 +1,7 @@
 """The `Plan`: what the schedule solver decides and everything downstream obeys, as a JSON file a person can read.
 
-Time is counted in operators: a buffer with lifetime (3, 5) is in use while operators 3, 4 and 5 run. Inside a segment that is
-walked tile by tile, inputs and outputs are in use throughout.
+Time is counted in operators: a buffer with lifetime (3, 5) is in use while operators 3, 4 and 5 run. Inside a segment
+that is walked tile by tile, inputs and outputs are in use throughout.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class Segment:
     """A run of operators [first_op, end_op) executed tile by tile (tiles in row-major order).
 
     Within a tile the `steps` follow each other; within a step rows are pushed: the ready operator with the highest
-    index fires first. `layer` has one tile and a step per operator (a depthwise and what follows it may share one), `stream` has
-    one step and 1..n column strips, `patch` has p x p tiles with a step per operator as MCUNetV2.
+    index fires first. `layer` has one tile and a step per operator (a depthwise and what follows it may share one),
+    `stream` has one step and 1..n column strips, `patch` has p x p tiles with a step per operator as MCUNetV2.
     """
 
     kind: SegmentKind
@@ -52,8 +52,9 @@ class Segment:
 class Buffer:
     """One placed piece of the arena.
 
-    A tensor's row y lies in slot y % rows; its column x of a tile at (x - lo) with lo the tile's first column of that tensor
-    (always 0 for a `tensor` buffer, which holds the whole map). `bytes` = rows * cols * channels for activations.
+    A tensor's row y lies in slot y % rows; its column x of a tile at (x - lo) with lo the tile's first column of that
+    tensor (always 0 for a `tensor` buffer, which holds the whole map). `bytes` = rows * cols * channels for
+    activations.
     """
 
     name: str  # tensor name, or operator name for accumulator and scratch
@@ -71,8 +72,8 @@ class Buffer:
 class Overlap:
     """Permission for an output to lie over an input that dies while it is written.
 
-    Safe while output.offset + distance <= input.offset: no row is overwritten before its last reader has fired. `saved` bytes
-    need not be held twice.
+    Safe while output.offset + distance <= input.offset: no row is overwritten before its last reader has fired.
+    `saved` bytes need not be held twice.
     """
 
     output: str

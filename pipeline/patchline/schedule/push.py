@@ -1,8 +1,8 @@
 """Simulation of the push: the firing order of the executor, row by row.
 
-The rule, shared with the C executor: a new input row is offered; then, again and again, the ready operator with the highest
-index fires. From the order follows how many rows of each tensor must be kept (its ring), which one-row buffers are
-free again at once, and how far an output may overlap its dying input.
+The rule, shared with the C executor: a new input row is offered; then, again and again, the ready operator with the
+highest index fires. From the order follows how many rows of each tensor must be kept (its ring), which one-row buffers
+are free again at once, and how far an output may overlap its dying input.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """The exact schedule solver: dynamic programming over cut points with Pareto sets of (peak bytes, redundant MACs).
 
-`best[cut]` holds every undominated (peak, extra MACs) of schedules for the operators before `cut`; a schedule's peak is the largest of its
-segments', its extra MACs their sum, so partial schedules extend independently and the front at the last cut is exact over
-the space: cuts between blocks, `layer`, `stream` with 1..16 strips, `patch` grids up to 8x8 as first segment.
+`best[cut]` holds every undominated (peak, extra MACs) of schedules for the operators before `cut`; a schedule's peak
+is the largest of its segments', its extra MACs their sum, so partial schedules extend independently and the front at
+the last cut is exact over the space: cuts between blocks, `layer`, `stream` with 1..16 strips, `patch` grids up to 8x8
+as first segment.
 """
 
 from __future__ import annotations
@@ -78,8 +79,8 @@ def solve(
 ) -> Solution:
     """The best schedule of `network` on `target`, with the whole Pareto front.
 
-    Without `sram_budget` (bytes, counts sram_peak_bytes) it is the least peak under the cap on extra MACs; with a budget the
-    fewest MACs that fit it. When nothing fits, the least peak is returned with `fits` False and the reason.
+    Without `sram_budget` (bytes, counts sram_peak_bytes) it is the least peak under the cap on extra MACs; with a
+    budget the fewest MACs that fit it. When nothing fits, the least peak is returned with `fits` False and the reason.
     """
     started = time.perf_counter()
     front = pareto_front(network, kind, input_mode)
@@ -148,7 +149,8 @@ def patch_plan(
     input_mode: InputMode = "pulled",
     sram_budget: int | None = None,
 ) -> Plan:
-    """MCUNetV2's plan: the first `blocks` blocks (the stem counts as one) in grid x grid patches, the rest layer by layer.
+    """MCUNetV2's plan: the first `blocks` blocks (the stem counts as one) in grid x grid patches, the rest layer by
+    layer.
 
     Raises ValueError when the network has fewer blocks or its maps are smaller than the grid.
     """
