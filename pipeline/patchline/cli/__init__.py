@@ -15,7 +15,8 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from patchline.errors import UserError, report
+# As a module: importing the command `report` would replace a function of that name here.
+from patchline import errors
 
 # The order in which a user meets the commands; commands not named here follow by name.
 ORDER = ("doctor", "fetch-data", "plan", "compile", "bench", "track", "report", "summary", "promote", "init", "model")
@@ -49,8 +50,8 @@ class LazyGroup(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except UserError as error:
-            raise typer.Exit(report(error)) from None
+        except errors.UserError as error:
+            raise typer.Exit(errors.report(error)) from None
 
 
 app = typer.Typer(

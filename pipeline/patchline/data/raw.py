@@ -79,7 +79,7 @@ def folder_hash(folder: Path, names: tuple[str, ...] | None = None) -> str:
         for path in paths
         if path.is_file()
     ]
-    entries.sort(key=lambda entry: entry["relpath"].split("/"))
+    entries.sort(key=lambda entry: entry["relpath"])
     return hashlib.md5(json.dumps(entries, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + ".dir"
 
 

@@ -1,0 +1,122 @@
+"""The command line: a command is a file, help is fast, a user's error is one message and an exit code."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from patchline import cli, doctor, summary
+from patchline.config import Params
+from patchline.errors import UserError
+
+RUNNER = CliRunner()
+MAIN = [sys.executable, "-c", "from patchline.cli import main; main()"]
+
+
+def test_every_command_answers_help() -> None:
+    names = cli.command_names()
+    assert {"doctor", "fetch-data", "summary"} <= set(names)
+    for name in names:
+        result = RUNNER.invoke(cli.app, [name, "--help"])
+        assert result.exit_code == 0, (name, result.output)
+
+
+def test_help_imports_nothing_heavy_and_is_fast() -> None:
+    script = (
+        "import sys\nfrom patchline.cli import main\nsys.argv = ['patchline', '--help']\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "heavy = {'torch', 'mlflow', 'numpy', 'onnx', 'dvc', 'pydantic', 'optuna'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    start = time.monotonic()
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert "fetch-data" in result.stdout
+    assert time.monotonic() - start < 2.5  # 0.4 s on an idle machine
+
+
+def test_a_user_error_is_one_message_and_its_exit_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = subprocess.run([*MAIN, "fetch-data"], capture_output=True, text=True)
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: params.yaml is not here")
+    assert "Traceback" not in result.stderr
+    assert result.stdout == ""
+
+
+def test_an_unknown_command_is_refused() -> None:
+    result = RUNNER.invoke(cli.app, ["fetch"])
+    assert result.exit_code == 2
+
+
+def test_a_module_may_hold_sub_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = type(sys)("patchline.cli.pair")
+    module.app = typer.Typer()  # type: ignore[attr-defined]
+
+    @module.app.command()
+    def one() -> None:
+        raise UserError("no", exit_code=7)
+
+    @module.app.command()
+    def two() -> None:
+        print("two")
+
+    monkeypatch.setitem(sys.modules, "patchline.cli.pair", module)
+    monkeypatch.setattr(cli, "command_names", lambda: ["pair"])
+    assert RUNNER.invoke(cli.app, ["pair", "two"]).output == "two\n"
+    assert RUNNER.invoke(cli.app, ["pair", "one"]).exit_code == 7
+
+
+def test_doctor_names_what_is_missing_and_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    checks = [
+        doctor.Check("git", "versions", True, None, "apt-get install git"),
+        doctor.Check("renode", "emulates", False, None, "unpack it"),
+        doctor.Check("gcc", "builds", True, "gcc 12", "apt-get install gcc"),
+    ]
+    monkeypatch.setattr(doctor, "examine", lambda: checks)
+    result = RUNNER.invoke(cli.app, ["doctor"])
+    assert result.exit_code == 1
+    assert "git: apt-get install git" in result.output
+    assert "apt-get install gcc" not in result.output
+    as_json = RUNNER.invoke(cli.app, ["doctor", "--json"])
+    assert [item["name"] for item in json.loads(as_json.output)] == ["git", "renode", "gcc"]
+
+
+def test_doctor_on_this_machine() -> None:
+    found = {check.name: check for check in doctor.examine()}
+    assert found["Python"].found
+    assert found["git"].found
+    assert found["Python packages"].found, found["Python packages"].purpose
+    assert all(check.remedy or check.found for check in found.values())
+
+
+def test_summary_shows_every_board(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text("targets: [stm32f412]\n")
+    folder = tmp_path / "metrics" / "stm32f412"
+    folder.mkdir(parents=True)
+    (folder / "quantize.json").write_text('{"accuracy_int8": 0.91}')
+    (folder / "benchmark.json").write_text('{"accuracy_device": 0.9, "sram_peak_bytes": 30720}')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    result = RUNNER.invoke(cli.app, ["summary"])
+    assert result.exit_code == 0, result.output
+    for text in ("stm32f412", "0.9100", "0.9000", "30.0 KB", "mlflow server", "http://127.0.0.1:5000"):
+        assert text in result.output
+    assert json.loads(RUNNER.invoke(cli.app, ["summary", "--json"]).output)["stm32f412"]["sram_peak_bytes"] == 30720
+
+
+def test_summary_before_a_run_says_what_to_run(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="make run"):
+        summary.collect(tmp_path, Params())
+
+
+def test_summary_links_to_a_tracking_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://tracking.example/")
+    assert summary.how_to_open(Params()) == ["Open the results:  http://tracking.example/#/experiments"]

@@ -1,0 +1,64 @@
+"""The prepared format: what is written is what is read, and equal data give equal bytes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from patchline import files
+from patchline.data import Prepared, Split, load_boxes, load_manifest, load_split, write_prepared
+from patchline.errors import UserError
+
+
+def _prepared(boxes: bool = True) -> Prepared:
+    rng = np.random.default_rng(0)
+    splits = {
+        name: Split(rng.integers(0, 256, (count, 8, 8, 3), dtype=np.uint8), np.arange(count, dtype=np.int64) % 2)
+        for name, count in (("train", 6), ("val", 4), ("test", 3))
+    }
+    return Prepared(
+        name="tiny",
+        classes=("a", "b"),
+        splits=splits,
+        licence="none",
+        description="made up",
+        boxes={name: np.full((2, 6), 3, dtype=np.int32) for name in splits} if boxes else None,
+        box_classes=("x",) if boxes else (),
+        skipped=("bad.png",),
+    )
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    data = _prepared()
+    manifest = write_prepared(data, tmp_path)
+    assert load_manifest(tmp_path) == manifest
+    assert manifest.counts == {"train": 6, "val": 4, "test": 3}
+    assert manifest.class_counts["test"] == {"a": 2, "b": 1}
+    assert manifest.resolution == 8
+    assert manifest.skipped == ("bad.png",)
+    for name, split in data.splits.items():
+        found = load_split(name, tmp_path)
+        np.testing.assert_array_equal(found.images, split.images)
+        np.testing.assert_array_equal(found.labels, split.labels)
+    assert load_boxes("val", tmp_path).shape == (2, 6)
+
+
+def test_equal_data_give_equal_bytes(tmp_path: Path) -> None:
+    for folder in ("one", "two"):
+        write_prepared(_prepared(), tmp_path / folder)
+    for path in (tmp_path / "one").iterdir():
+        assert files.hash_file(path) == files.hash_file(tmp_path / "two" / path.name), path.name
+
+
+def test_data_without_boxes_say_so(tmp_path: Path) -> None:
+    assert write_prepared(_prepared(boxes=False), tmp_path).boxes is None
+    with pytest.raises(UserError, match="no boxes"):
+        load_boxes("train", tmp_path)
+
+
+def test_data_that_are_not_prepared_name_the_command(tmp_path: Path) -> None:
+    for load in (load_manifest, lambda folder: load_split("train", folder)):
+        with pytest.raises(UserError, match="dvc repro prepare"):
+            load(tmp_path)
