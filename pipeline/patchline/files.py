@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from patchline.errors import UserError
 
 
 @contextmanager
@@ -43,9 +47,29 @@ def write_json(path: str | Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
+def write_csv(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write `rows` as CSV; the columns are the keys of the first row, and a key that a row lacks stays empty."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
+
+
 def read_json(path: str | Path) -> Any:
     """The JSON value in `path`."""
     return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def read_yaml(path: str | Path) -> Any:
+    """The YAML value in `path`, read as DVC reads it (YAML 1.2). Raises UserError when it is not valid."""
+    from ruamel.yaml import YAML, YAMLError
+
+    text = Path(path).read_bytes()
+    try:
+        return YAML(typ="safe", pure=True).load(text.decode())
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid YAML: {error}") from None
 
 
 def hash_file(path: str | Path, algorithm: str = "sha256") -> str:

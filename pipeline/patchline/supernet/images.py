@@ -1,0 +1,83 @@
+"""Images on their way into a network: exact resizing, seeded batches, mirroring."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Images = NDArray[np.uint8]
+Labels = NDArray[np.int64]
+
+_WEIGHT_SUM = 256  # of a row of the filter; 255 * 256 * 256 < 2^24, so that float32 holds every sum exactly
+
+
+@lru_cache(maxsize=64)
+def _filter(size: int, new: int) -> Tensor:
+    """Weights [new, size] of area averaging (shrinking) or linear interpolation (enlarging), whole numbers."""
+    scale = size / new
+    weights = np.zeros((new, size))
+    if new < size:
+        for i in range(new):
+            lo, hi = i * scale, (i + 1) * scale
+            for j in range(int(lo), min(size, int(np.ceil(hi)))):
+                weights[i, j] = min(hi, j + 1) - max(lo, j)
+    else:
+        centres = np.clip((np.arange(new) + 0.5) * scale - 0.5, 0, size - 1)
+        left = np.minimum(centres.astype(int), max(size - 2, 0))
+        weights[np.arange(new), left] = 1 - (centres - left)
+        if size > 1:
+            weights[np.arange(new), left + 1] = centres - left
+    running = np.round(weights.cumsum(1) / weights.sum(1, keepdims=True) * _WEIGHT_SUM)
+    whole = np.diff(running, axis=1, prepend=0)  # rounding the running sum keeps every weight >= 0 and their total
+    return torch.from_numpy(whole.astype(np.float32))
+
+
+def resize(images: Images, resolution: int) -> Images:
+    """uint8 [N, H, W, 3] at `resolution` x `resolution`, the same bits on every machine (whole-number filter).
+
+    This is the preprocessing of a deployed network whose resolution is not that of the prepared images.
+    """
+    if images.shape[1:3] == (resolution, resolution):
+        return images
+    parts = [_resized(torch.from_numpy(images[i : i + 256]), resolution) for i in range(0, len(images), 256)]
+    return torch.cat(parts).to(torch.uint8).numpy()
+
+
+def _resized(images: Tensor, resolution: int) -> Tensor:
+    rows, cols = _filter(images.shape[1], resolution), _filter(images.shape[2], resolution)
+    n, height, width, channels = images.shape
+    x = torch.matmul(rows, images.reshape(n, height, width * channels).float())
+    x = torch.matmul(cols, x.reshape(n * resolution, width, channels))
+    return torch.floor((x.reshape(n, resolution, resolution, channels) + _WEIGHT_SUM**2 / 2) / _WEIGHT_SUM**2)
+
+
+def to_input(images: Images, resolution: int) -> Tensor:
+    """Network input [N, 3, resolution, resolution] in [0, 1], channels last in memory, from uint8 [N, H, W, 3]."""
+    x = torch.from_numpy(np.ascontiguousarray(images))
+    pixels = x.float() if x.shape[1:3] == (resolution, resolution) else _resized(x, resolution)
+    return (pixels * (1 / 255)).permute(0, 3, 1, 2)
+
+
+def batch_indices(count: int, batch_size: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    """Indices [steps, batch_size] of one epoch: a permutation that depends on `seed` and `epoch` only, rest dropped."""
+    order = np.random.default_rng([seed, epoch]).permutation(count)
+    batch_size = min(batch_size, count)
+    steps = count // batch_size
+    return order[: steps * batch_size].reshape(steps, batch_size)
+
+
+def mirrored(x: Tensor, rng: np.random.Generator) -> Tensor:
+    """About half of the images of the batch [N, 3, H, W] flipped left to right."""
+    flip = torch.from_numpy(rng.random(len(x)) < 0.5)
+    return torch.where(flip[:, None, None, None], x.flip(3), x)
+
+
+def batches(images: Images, resolution: int, batch_size: int) -> Iterator[Tensor]:
+    """Network inputs of consecutive images."""
+    for start in range(0, len(images), batch_size):
+        yield to_input(images[start : start + batch_size], resolution)

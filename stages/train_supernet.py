@@ -1,0 +1,41 @@
+"""Stage train_supernet: data/prepared -> models/supernet.pt, metrics/train_supernet.json and its plots.
+
+Runs alone or on several processes: `torchrun --nproc-per-node 2 stages/train_supernet.py`.
+"""
+
+from pathlib import Path
+
+from patchline import data, files, supernet
+from patchline.config import load_params
+from patchline.errors import run_main
+from patchline.supernet.train import checkpoint_folder, train_supernet
+from patchline.supernet.workers import joined_workers
+
+
+def main() -> None:
+    params = load_params()
+    manifest = data.load_manifest()
+    train, val = data.load_split("train"), data.load_split("val")
+    folder = checkpoint_folder(Path(".patchline/checkpoints"), params.train_supernet, params.seed, manifest)
+    with joined_workers() as workers:
+        net, history = train_supernet(
+            params.train_supernet, params.seed, len(manifest.classes), train, val, folder, workers
+        )
+        if not workers.leads:
+            return
+    supernet.save_supernet("models/supernet.pt", net)
+    files.write_csv("plots/train_supernet.csv", history.steps)
+    files.write_csv("plots/train_supernet_epochs.csv", history.epochs)
+    metrics = {
+        **{key: history.epochs[-1][key] for key in ("accuracy_largest", "accuracy_smallest")},
+        "loss_largest": history.steps[-1]["loss_largest"],
+        "epochs": params.train_supernet.epochs,
+        "steps": int(history.steps[-1]["step"]),
+        "parameters": sum(p.numel() for p in net.parameters()),
+        "train_seconds": round(history.seconds, 1),
+    }
+    files.write_json("metrics/train_supernet.json", metrics)
+
+
+if __name__ == "__main__":
+    run_main(main)
