@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import io
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic.fields import FieldInfo
 
 from patchline.errors import UserError
+from patchline.files import read_yaml
 
 _BYTES = {"": 1, "B": 1, "KB": 1024, "KIB": 1024, "MB": 1024**2, "MIB": 1024**2}
 _COUNTS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
@@ -185,16 +185,12 @@ def load_params(path: str | Path = "params.yaml") -> Params:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    from ruamel.yaml import YAML, YAMLError  # DVC's own parser: both must read a value the same way
-
     try:
-        content = YAML(typ="safe", pure=True).load(io.StringIO(path.read_text(encoding="utf-8")))
+        content = read_yaml(path)
     except FileNotFoundError:
         raise UserError(
             f"{path} is not here: run this in the root of a Patchline project, or make one with `patchline init`"
         ) from None
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(content, dict):
         raise UserError(f"{path} must hold sections such as `data:` and `search:`, but it holds {content!r}")
     return content

@@ -13,7 +13,7 @@ from pathlib import Path
 from patchline.config import DataParams
 from patchline.data import fashion_mnist
 from patchline.errors import UserError
-from patchline.files import hash_file
+from patchline.files import hash_file, read_yaml
 
 PACKAGE = "dataset-fashion-mnist"
 PACKAGE_FOLDER = Path("/usr/share/datasets/fashion-mnist")
@@ -60,14 +60,12 @@ def fetch(params: DataParams, package: Path = PACKAGE_FOLDER) -> Fetched:
 
 def pinned_hash(folder: Path) -> str:
     """The hash in `<folder>.dvc`. Raises UserError when that file is missing or says nothing."""
-    from ruamel.yaml import YAML, YAMLError
-
     path = Path(f"{folder}.dvc")
     try:
-        return str(YAML(typ="safe", pure=True).load(path)["outs"][0]["md5"])
+        return str(read_yaml(path)["outs"][0]["md5"])
     except FileNotFoundError:
         raise UserError(f"{path} is missing: restore it with `git checkout {path}`") from None
-    except (YAMLError, KeyError, IndexError, TypeError):
+    except (UserError, KeyError, IndexError, TypeError):
         raise UserError(f"{path} names no hash: restore it with `git checkout {path}`") from None
 
 
