@@ -1,0 +1,41 @@
+"""What an importer cannot take: gathered over the whole model, then said in one message."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from patchline.errors import UserError
+
+SHOWN = 40
+"""Problems listed in full; a model with more has one cause that repeats."""
+
+
+class UnsupportedError(Exception):
+    """One node cannot be converted: `why`, and what would help."""
+
+    def __init__(self, why: str, hint: str = "") -> None:
+        super().__init__(why)
+        self.why = why
+        self.hint = hint
+
+
+@dataclass(frozen=True)
+class Problem:
+    node: str
+    op: str
+    why: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        text = f"{self.node} ({self.op}): {self.why}"
+        return f"{text}; {self.hint}" if self.hint else text
+
+
+def refuse(model: str, problems: list[Problem]) -> UserError:
+    """The error that lists every problem of `model`."""
+    count = "one thing" if len(problems) == 1 else f"{len(problems)} things"
+    lines = [f"{model}: {count} in this model cannot be compiled; nothing was written"]
+    lines += [f"  - {problem}" for problem in problems[:SHOWN]]
+    if len(problems) > SHOWN:
+        lines.append(f"  ... and {len(problems) - SHOWN} more")
+    return UserError("\n".join(lines))
