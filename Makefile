@@ -21,8 +21,8 @@ setup: ## install what is missing (apt packages, .venv); FORCE=1 starts afresh
 run: setup ## run the whole pipeline and show the results
 	@patchline fetch-data
 	@dvc repro
-	@patchline track
 	@patchline summary
+	@patchline track
 
 .PHONY: test
 test: setup ## run the tests; PYTEST_ARGS="-m 'not slow'" leaves out the slow ones

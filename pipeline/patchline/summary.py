@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sqlite3
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +14,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 STAGES = ("search", "quantize", "generate", "benchmark")  # later stages win where names meet
-STORE = Path("mlflow.db")
 
 Metrics = Mapping[str, float]
 
@@ -84,30 +81,3 @@ def remarks(root: Path) -> list[str]:
     """What a reader of the numbers must know about the data; empty when they are not prepared here."""
     path = root / "data/prepared/manifest.json"
     return [f"Data: {read_json(path)['description']}"] if path.is_file() else []
-
-
-def how_to_open(params: Params) -> list[str]:
-    """The command that starts the MLflow UI and the link to the results in it."""
-    server = os.environ.get("MLFLOW_TRACKING_URI", "")
-    remote = server.startswith("http")
-    address = server.rstrip("/") if remote else "http://127.0.0.1:5000"
-    experiment = None if remote else _experiment_id(params.experiment)
-    page = f"experiments/{experiment}/runs?workflowType=machine_learning" if experiment else "experiments"
-    lines = [f"Open the results:  {address}/#/{page}"]
-    if not remote:
-        store = server or f"sqlite:///{STORE}"
-        command = f".venv/bin/mlflow server --backend-store-uri {store} --host 127.0.0.1 --port 5000 --workers 1"
-        lines.insert(0, f"Start the MLflow UI:  MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false {command}")
-    return lines
-
-
-def _experiment_id(name: str) -> str | None:
-    """Id of an experiment in the local store, read directly: importing mlflow for it takes seconds."""
-    if not STORE.is_file():
-        return None
-    try:
-        with sqlite3.connect(f"file:{STORE}?mode=ro", uri=True) as store:
-            row = store.execute("SELECT experiment_id FROM experiments WHERE name = ?", (name,)).fetchone()
-    except sqlite3.Error:
-        return None
-    return str(row[0]) if row else None

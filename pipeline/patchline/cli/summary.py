@@ -8,15 +8,14 @@ import typer
 
 
 def command(as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False) -> None:
-    """Show the results of the pipeline per board, and how to open them in the MLflow UI."""
+    """Show the results of the pipeline per board (`patchline track` says how to open them in the MLflow UI)."""
     import json
     from pathlib import Path
 
     from patchline import summary
     from patchline.config import load_params
 
-    params = load_params()
-    results = summary.collect(Path(), params)
+    results = summary.collect(Path(), load_params())
     if as_json:
         print(json.dumps(results, indent=2))
         return
@@ -25,5 +24,5 @@ def command(as_json: Annotated[bool, typer.Option("--json", help="For machines."
 
     console = Console()
     console.print(summary.table(results))
-    for line in [*summary.remarks(Path()), *summary.how_to_open(params)]:
+    for line in summary.remarks(Path()):
         console.print(line, soft_wrap=True, highlight=False)
