@@ -112,3 +112,27 @@ def _channels(value: int | list[int]) -> int:
 def _classifier(b: NetworkBuilder, x: str, classes: int) -> Network:
     b.block("classifier")
     return b.finish(b.conv(b.global_pool(x), classes, relu=False))
+
+
+BUILT_IN = ("mobilenet_v2",)
+
+
+def resolve(spec: str, width: float = 1.0, resolution: int = 224) -> Network:
+    """The network a user names: a built-in, an MCUNet / OFA description (.json), or a model file (.onnx, .tflite,
+    .npz).
+
+    `width` and `resolution` are for built-ins. Raises UserError for anything else.
+    """
+    if spec in BUILT_IN:
+        return mobilenet_v2(width, resolution)
+    suffix = Path(spec).suffix.lower()
+    if suffix == ".json":
+        return from_json(spec)
+    if suffix in (".onnx", ".tflite", ".npz"):
+        from patchline.network.importers import load_network  # the importers bring onnx and flatbuffers
+
+        return load_network(spec)
+    raise UserError(
+        f"network '{spec}' is not known; give one of {', '.join(BUILT_IN)}, an MCUNet / OFA description (.json), "
+        "or an int8 model (.onnx, .tflite)"
+    )
