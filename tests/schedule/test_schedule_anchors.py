@@ -67,8 +67,8 @@ def test_sram_total_is_the_sum_of_its_parts():
 
 def test_a_budget_is_met_with_the_fewest_macs():
     free = plan(MBV2, "--width", "0.35", "--resolution", "144")
-    tight = plan(MBV2, "--width", "0.35", "--resolution", "144", "--sram", "20KB")
-    assert tight["sram_peak_bytes"] <= 20 * 1024
+    tight = plan(MBV2, "--width", "0.35", "--resolution", "144", "--sram", "21KB")
+    assert tight["sram_peak_bytes"] <= 21 * 1024
     assert tight["extra_macs_ratio"] <= free["extra_macs_ratio"] + 0.03
     roomy = plan(MBV2, "--width", "0.35", "--resolution", "144", "--sram", "64KB", "--target", "stm32h743")
     assert roomy["fits"] and roomy["extra_macs_ratio"] == 0
