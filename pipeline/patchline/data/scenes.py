@@ -21,9 +21,9 @@ from patchline.progress import track
 
 BATCH = 64  # scenes; the working set of a batch stays in the cache
 MAX_GARMENTS = 3
-LAYOUTS = 8  # layouts tried per scene; the one with the least overlap is kept
-TINTS = 8  # colours tried per garment; the first with enough contrast is kept
-MIN_CONTRAST = 48.0  # luminance steps of 255 between a garment and its background
+LAYOUTS = 16  # layouts tried per scene; the one with the least overlap is kept
+TINTS = 12  # colours tried per garment; the first with enough contrast is kept
+MIN_CONTRAST = 64.0  # luminance steps of 255 between a garment and its background
 WEIGHT_ONE = 64  # resampling weights are whole multiples of 1/64
 VAL_GARMENTS = 5_000  # garments of the training file that are kept for the validation split
 LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
@@ -199,7 +199,7 @@ def _paint(pool: _Pool, layout: _Layout, resolution: int, rng: np.random.Generat
 def _texture(scenes: int, resolution: int, rng: np.random.Generator) -> FloatArray:
     """Soft blotches of two sizes around zero: [B, 3, resolution, resolution]."""
     result = np.zeros((scenes, 3, resolution, resolution), dtype=np.float32)
-    for cells, strength in ((4, 26.0), (12, 14.0)):
+    for cells, strength in ((4, 20.0), (12, 9.0)):
         grid = rng.integers(-128, 128, size=(scenes, 3, cells, cells))
         grid[:, 1:] = (3 * grid[:, :1] + grid[:, 1:]) // 4  # mostly light and dark, a little colour
         up = _stretch(cells, resolution)
@@ -254,10 +254,10 @@ def _stretch(source: int, size: int) -> FloatArray:
 
 
 def _add_noise(picture: FloatArray, rng: np.random.Generator) -> None:
-    """Add noise of a triangular distribution, standard deviation 1.5 to 5 steps per scene, to `picture` in place."""
+    """Add noise of a triangular distribution, standard deviation 1 to 4 steps per scene, to `picture` in place."""
     first = rng.integers(0, 256, size=picture.shape, dtype=np.uint8)
     second = rng.integers(0, 256, size=picture.shape, dtype=np.uint8)
     noise = np.subtract(first, second, dtype=np.float32)
-    deviation = rng.uniform(1.5, 5.0, size=(len(picture), 1, 1, 1)) / (255 / np.sqrt(6))
+    deviation = rng.uniform(1.0, 4.0, size=(len(picture), 1, 1, 1)) / (255 / np.sqrt(6))
     noise *= deviation.astype(np.float32)
     picture += noise
