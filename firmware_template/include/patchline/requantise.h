@@ -1,0 +1,67 @@
+/* Requantisation: the C form of patchline.network.arithmetic. */
+#ifndef PATCHLINE_REQUANTISE_H
+#define PATCHLINE_REQUANTISE_H
+
+#include "patchline/dsp.h"
+#include "patchline/kernels.h"
+
+/* Signed left shift that wraps, as the hardware's does. */
+static inline int32_t pl_shift_left(int32_t x, uint32_t bits)
+{
+    return (int32_t)((uint32_t)x << bits);
+}
+
+static inline int32_t pl_clamp(int32_t x, int32_t low, int32_t high)
+{
+    return x < low ? low : x > high ? high : x;
+}
+
+/* x * y / 2^31 rounded, halves up (TFLite's SaturatingRoundingDoublingHighMul; y >= 0, so it cannot saturate). */
+static inline int32_t pl_high_multiply(int32_t x, int32_t y)
+{
+    return (int32_t)(((int64_t)x * y + ((int64_t)1 << 30)) >> 31);
+}
+
+/* x / 2^bits rounded, halves away from zero (TFLite's RoundingDivideByPOT). */
+static inline int32_t pl_rounding_shift_right(int32_t x, uint32_t bits)
+{
+    const uint32_t mask = ((uint32_t)1 << bits) - 1u;
+    const uint32_t threshold = (mask >> 1) + (x < 0 ? 1u : 0u);
+    return (x >> bits) + (((uint32_t)x & mask) > threshold ? 1 : 0);
+}
+
+/* TFLite's MultiplyByQuantizedMultiplier; multiplier >= 0. */
+static inline int32_t pl_tflite_multiply(int32_t x, int32_t multiplier, int32_t shift)
+{
+    if (shift > 0) {
+        const int64_t wide = (int64_t)x * ((int64_t)1 << shift);
+        x = wide > INT32_MAX ? INT32_MAX : wide < INT32_MIN ? INT32_MIN : (int32_t)wide;
+        shift = 0;
+    }
+    return pl_rounding_shift_right(pl_high_multiply(x, multiplier), (uint32_t)-shift);
+}
+
+/* total / count rounded, halves away from zero. */
+static inline int32_t pl_rounded_division(int32_t total, int32_t count)
+{
+    const int32_t half = count / 2;
+    return total > 0 ? (total + half) / count : -((half - total) / count);
+}
+
+/* Entry `i` of the constants applied to an accumulator (which holds its bias already). */
+static inline int8_t pl_requantise(const pl_requant *q, int32_t i, int32_t acc)
+{
+    const int32_t multiplier = q->scale[i].multiplier;
+    if (q->plain) {
+        return (int8_t)pl_saturate8(pl_smmlar(acc, multiplier, q->zero));
+    }
+    if (q->tflite) {
+        return (int8_t)pl_clamp(pl_tflite_multiply(acc, multiplier, q->shifts[i]) + q->zero, q->low, q->high);
+    }
+    if (q->shifts) {
+        acc = pl_shift_left(acc, (uint32_t)q->shifts[i]);
+    }
+    return (int8_t)pl_clamp(pl_smmlar(acc, multiplier, q->zero), q->low, q->high);
+}
+
+#endif

@@ -1,0 +1,26 @@
+/* The inner part of every convolution on ARMv7E-M: `pixels` windows, widened to int16, times all channel pairs. */
+#ifndef PATCHLINE_CONV_BLOCK_H
+#define PATCHLINE_CONV_BLOCK_H
+
+#include "patchline/kernels.h"
+
+/* conv_block.S reads this by offset. */
+typedef struct {
+    const uint32_t *x;     /* [pairs of inputs][pixels]: two int16 a word */
+    const int8_t *weights; /* of the first channel pair */
+    const pl_scale *scale;
+    int8_t *out;          /* pixel 0, channel 0 */
+    uint32_t pair_bytes;  /* weights of one channel pair: 2 * inputs, inputs a multiple of 4 */
+    uint32_t out_stride;  /* bytes from pixel to pixel */
+    uint32_t pairs;       /* channel pairs, at least 1 */
+    int32_t zero;         /* zero point of the output */
+} pl_block;
+
+typedef void pl_block_kernel(const pl_block *block);
+
+/* Requantised outputs, for a `plain` requantisation and an even number of channels. */
+pl_block_kernel pl_block1, pl_block2, pl_block3, pl_block4;
+/* Accumulators of ONE channel pair as int32 [2][pixels] at `out`. */
+pl_block_kernel pl_block1_raw, pl_block2_raw, pl_block3_raw, pl_block4_raw;
+
+#endif

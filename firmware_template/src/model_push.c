@@ -1,0 +1,38 @@
+/* Apart from model_api.c, so that its state takes SRAM only where it is used. */
+#include <string.h>
+
+#include "model_config.h"
+#include "patchline/model_api.h"
+
+static struct {
+    pl_request request;
+    uint16_t row;
+    uint8_t wanted;
+} pushed;
+
+int model_push_row(const int8_t *row)
+{
+    if (MODEL_RESIDENT) {
+        const int32_t bytes = MODEL_INPUT_WIDTH * MODEL_INPUT_CHANNELS;
+        memcpy(model_input() + pushed.row * bytes, row, (size_t)bytes);
+        if (++pushed.row < MODEL_INPUT_HEIGHT) {
+            return MODEL_NEED_ROW;
+        }
+        model_begin();
+        (void)model_step(&pushed.request);
+    } else {
+        if (pushed.row == 0) {
+            model_begin();
+            pushed.wanted = model_step(&pushed.request) == MODEL_NEED_ROW;
+        }
+        if (pushed.wanted && pushed.request.y == pushed.row) {
+            memcpy(pushed.request.to, row + pushed.request.x0 * MODEL_INPUT_CHANNELS, pushed.request.bytes);
+            pushed.wanted = model_step(&pushed.request) == MODEL_NEED_ROW;
+        }
+        if (++pushed.row < MODEL_INPUT_HEIGHT) {
+            return MODEL_NEED_ROW;
+        }
+    }
+    pushed.row = 0;
+    return MODEL_DONE;
+}

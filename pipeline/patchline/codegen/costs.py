@@ -1,0 +1,50 @@
+"""What the firmware takes of flash, known (code: estimated) before anything is linked (bytes)."""
+
+from __future__ import annotations
+
+from patchline.codegen import tables
+from patchline.codegen.layout import round_up
+from patchline.codegen.operators import lower
+from patchline.network.ir import Network
+from patchline.schedule.plan import Plan
+
+_STRUCTS = {
+    "pl_conv": 32, "pl_depthwise": 28, "pl_add": 20, "pl_add_tflite": 24, "pl_mul": 24, "pl_pool": 28, "pl_global_pool": 36,
+    "pl_lookup": 8, "pl_concat": 8, "pl_upsample": 4, "pl_pad": 4, "pl_softmax": 8, "pl_concat_input": 8,
+}  # fmt: skip
+"""sizeof on the device; tests/codegen compares them with the compiler's."""
+
+_TENSOR, _OP, _SEGMENT, _RANGE, _PHASE, _OUTPUT, _PLAN = 24, 32, 24, 4, 4, 8, 16
+
+_RUNTIME_CODE = 5600
+_KERNEL_CODE = {
+    "pl_conv": 3400, "pl_depthwise": 1300, "pl_add": 120, "pl_add_tflite": 300, "pl_mul": 300, "pl_pool": 700,
+    "pl_global_pool": 400, "pl_lookup": 60, "pl_concat": 200, "pl_upsample": 120, "pl_pad": 160, "pl_softmax": 500,
+}  # fmt: skip
+"""Code of the runtime and of each family of kernels, rounded up from linked firmware; an estimate, see `code_bytes`."""
+
+
+def weights_bytes(network: Network) -> int:
+    """Weights, biases, multipliers and look-up tables in kernel layout, as linked (each array starts at a multiple of 4)."""
+    return sum(round_up(array.bytes, 4) for op in network.ops for array in lower(network, op).arrays)
+
+
+def tables_bytes(network: Network, plan: Plan) -> int:
+    """The executor's tables and the constants of the operators other than weights."""
+    found = tables.build(network, plan)
+    constants = 0
+    for op in network.ops:
+        lowered = lower(network, op)
+        constants += _STRUCTS[lowered.struct]
+        constants += sum(_STRUCTS[v[0]["struct"]] * len(v) for v in lowered.fields.values() if isinstance(v, list))
+    return (
+        constants + _TENSOR * len(found.tensors) + _OP * len(found.ops) + round_up(2 * len(found.inputs), 4)
+        + _SEGMENT * len(found.segments) + _RANGE * len(found.ranges) + _PHASE * len(found.steps)
+        + _OUTPUT * len(found.outputs) + _PLAN
+    )  # fmt: skip
+
+
+def code_bytes(network: Network) -> int:
+    """Machine code of the runtime and of the kernels that the network uses, estimated."""
+    structs = {lower(network, op).struct for op in network.ops}
+    return _RUNTIME_CODE + sum(_KERNEL_CODE[name] for name in structs)

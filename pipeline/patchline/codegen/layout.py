@@ -1,0 +1,58 @@
+"""Weights in the order the kernels read them (firmware_template/include/patchline/kernels.h), as flat int8 arrays."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from patchline.network.ir import Int8Array, Int32Array
+
+Order = Literal["split", "flat"]
+"""Which inputs share a word: `split` is (0,2), (1,3) of every four, as SXTB16 takes a word apart, every kernel row padded to a
+multiple of 4; `flat` is (0,1), (2,3) over the whole window."""
+
+
+def round_up(value: int, multiple: int) -> int:
+    return -(-value // multiple) * multiple
+
+
+def conv_order(kernel_h: int, span: int) -> Order:
+    """The order for a window of `kernel_h` rows of `span` inputs: split where padding each row costs no products."""
+    return "split" if kernel_h * round_up(span, 4) == round_up(kernel_h * span, 4) else "flat"
+
+
+def conv_weights(weights: Int8Array, order: Order) -> Int8Array:
+    """[out, kh, kw, in] as [channel pair][four inputs][pair of inputs][half][channel of the pair]."""
+    out, kernel_h = weights.shape[:2]
+    rows = weights.reshape(out, kernel_h, -1)
+    if order == "split":
+        rows = _pad_last(rows, 4)
+    flat = _pad_last(rows.reshape(out, -1), 4)
+    flat = np.pad(flat, ((0, out % 2), (0, 0)))
+    quads = flat.reshape(len(flat) // 2, 2, -1, 2, 2)  # pair, channel, four, then (half, pair of inputs) or the reverse
+    axes = (0, 2, 4, 3, 1) if order == "split" else (0, 2, 3, 4, 1)
+    return np.ascontiguousarray(quads.transpose(axes)).reshape(-1)
+
+
+def depthwise_weights(weights: Int8Array) -> Int8Array:
+    """[kh, kw, channels] as [channel][kh][kw padded to 4], in each four the order 0, 2, 1, 3."""
+    rows = _pad_last(weights.transpose(2, 0, 1), 4)
+    quads = rows.reshape(*rows.shape[:2], -1, 4)
+    return np.ascontiguousarray(quads[..., [0, 2, 1, 3]]).reshape(-1)
+
+
+def fold_zero_point(bias: Int32Array, weights: NDArray[np.int64], input_zero: int) -> NDArray[np.int64]:
+    """The bias with which sum(w * x) needs no zero point: bias - z_x * sum(w). `weights` is [channels, products]."""
+    return bias.astype(np.int64) - input_zero * weights.sum(axis=1)
+
+
+def may_overflow(bias: NDArray[np.int64], weights: NDArray[np.int64]) -> bool:
+    """Whether some int8 input could take a partial sum out of int32. `weights` is [channels, products]."""
+    return bool(np.any(np.abs(bias) + 128 * np.abs(weights).sum(axis=1) > 2**31 - 1))
+
+
+def _pad_last(array: Int8Array, multiple: int) -> Int8Array:
+    missing = -array.shape[-1] % multiple
+    return np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, missing)])

@@ -1,0 +1,230 @@
+"""Lowering: each operator of the network becomes a kernel name and the constants that the kernel takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from patchline.codegen import layout
+from patchline.errors import UserError
+from patchline.network.ir import (
+    Add,
+    Concat,
+    Conv,
+    Depthwise,
+    GlobalPool,
+    Int8Array,
+    Lookup,
+    Mul,
+    Network,
+    Op,
+    Pad,
+    Pool,
+    Requant,
+    Softmax,
+    Tensor,
+    Upsample,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Array:
+    """A constant C array; `values` is one-dimensional, or [n, fields] for an array of structs."""
+
+    ctype: str
+    values: NDArray[Any]
+
+    @property
+    def bytes(self) -> int:
+        """Bytes on the device (structs of the kernels have no padding inside an array)."""
+        return self.values.size * {"int8_t": 1, "int32_t": 4, "pl_scale": 4}[self.ctype]
+
+
+@dataclass(frozen=True, eq=False)
+class Lowered:
+    """An operator as the firmware sees it.
+
+    `fields` are the members of `struct`; a str is a C expression, an `Array` a pointer to it, a dict a nested struct
+    and a list of dicts a pointer to an array of structs (of the type that its key "struct" names).
+    """
+
+    kernel: str
+    struct: str
+    fields: dict[str, Any]
+    arrays: tuple[Array, ...] = field(default=())
+
+    @property
+    def weights_bytes(self) -> int:
+        return sum(array.bytes for array in self.arrays)
+
+
+Lowering = Callable[[Any, list[Tensor], Tensor], Lowered]
+
+
+def lower(network: Network, op: Op) -> Lowered:
+    """The kernel and constants of `op`. Raises UserError where the firmware cannot hold a value."""
+    lowering = _LOWERINGS.get(type(op))
+    if lowering is None:
+        raise UserError(f"operator '{op.name}' ({type(op).__name__}) has no kernel; see docs/adding-an-operator.md")
+    return lowering(op, [network.tensors[name] for name in op.inputs], network.tensors[op.output])
+
+
+def _requant(
+    requant: Requant | None, clamp: tuple[int, int], output: Tensor, entries: int, bias: NDArray[np.int64] | None = None
+) -> tuple[dict[str, Any], tuple[Array, ...]]:
+    """Struct pl_requant: (fields, arrays). Entries are padded to an even number, for kernels that work on channel pairs."""
+    fields: dict[str, Any] = {"low": clamp[0], "high": clamp[1], "zero": output.zero_point}
+    if requant is None:
+        return {**fields, "scale": "NULL", "shifts": "NULL", "tflite": 1, "plain": 0}, ()
+    shifts = np.broadcast_to(requant.shifts, entries)
+    single = requant.rule == "single"
+    shifted = not single or bool(np.any(shifts))
+    even = layout.round_up(entries, 2) if bias is not None else entries
+    scale = np.zeros((even, 2), np.int32)
+    scale[:entries, 0] = 0 if bias is None else bias
+    scale[:entries, 1] = np.broadcast_to(requant.multipliers, entries)
+    arrays = [Array("pl_scale", scale)]
+    if shifted:
+        arrays.append(Array("int8_t", np.pad(shifts, (0, even - entries)).astype(np.int8)))
+    plain = single and not shifted and clamp == (-128, 127)
+    fields |= {"scale": arrays[0], "shifts": arrays[1] if shifted else "NULL", "tflite": not single, "plain": plain}
+    return fields, tuple(arrays)
+
+
+def _summing(op: Conv | Depthwise, per_channel: NDArray[np.int64], source: Tensor, output: Tensor) -> tuple[dict[str, Any], tuple[Array, ...]]:
+    """Requantisation with the input's zero point folded into the bias. `per_channel` is weights [channels, products]."""
+    bias = layout.fold_zero_point(op.bias, per_channel, source.zero_point)
+    if layout.may_overflow(bias, per_channel):
+        raise UserError(
+            f"operator '{op.name}': its weights and bias can take a sum out of 32 bits; the model's quantisation is broken "
+            "or its bias is far too large: quantise it again"
+        )
+    return _requant(op.requant, op.clamp, output, len(bias), bias)
+
+
+def is_dense(op: Conv, source: Tensor, output: Tensor) -> bool:
+    """One output column and no padding (fully connected, pointwise on 1x1 maps): runs without scratch."""
+    _, kernel_h, kernel_w, _ = op.weights.shape
+    inside = (output.height - 1) * op.stride[0] + kernel_h <= source.height and kernel_w <= source.width
+    return output.width == 1 and tuple(op.pad) == (0, 0) and inside
+
+
+def _conv(op: Conv, inputs: list[Tensor], output: Tensor) -> Lowered:
+    channels_out, kernel_h, kernel_w, channels_in = op.weights.shape
+    order = layout.conv_order(kernel_h, kernel_w * channels_in)
+    kernel = "pl_conv_window"
+    if is_dense(op, inputs[0], output):
+        kernel, order = "pl_conv_dense", "split"
+    elif (kernel_h, kernel_w) == (1, 1) and tuple(op.pad) == (0, 0):
+        kernel = "pl_conv_pointwise"
+    requant, arrays = _summing(op, op.weights.astype(np.int64).reshape(channels_out, -1), inputs[0], output)
+    weights = Array("int8_t", layout.conv_weights(op.weights, order))
+    fields = {
+        "weights": weights, "requant": requant, "channels_in": channels_in, "channels_out": channels_out, "kernel_h": kernel_h,
+        "kernel_w": kernel_w, "stride": op.stride[1], "order": f"PL_{order.upper()}", "input_zero": inputs[0].zero_point,
+    }  # fmt: skip
+    return Lowered(kernel, "pl_conv", fields, (weights, *arrays))
+
+
+def _depthwise(op: Depthwise, inputs: list[Tensor], output: Tensor) -> Lowered:
+    kernel_h, kernel_w, channels = op.weights.shape
+    requant, arrays = _summing(op, op.weights.astype(np.int64).reshape(-1, channels).T, inputs[0], output)
+    weights = Array("int8_t", layout.depthwise_weights(op.weights))
+    special = kernel_w in (3, 5, 7) and op.stride[1] in (1, 2)
+    kernel = f"pl_depthwise_{kernel_w}s{op.stride[1]}" if special else "pl_depthwise_row"
+    fields = {
+        "weights": weights, "requant": requant, "channels": channels, "kernel_h": kernel_h, "kernel_w": kernel_w,
+        "stride": op.stride[1], "input_zero": inputs[0].zero_point,
+    }  # fmt: skip
+    return Lowered(kernel, "pl_depthwise", fields, (weights, *arrays))
+
+
+def _add(op: Add, inputs: list[Tensor], output: Tensor) -> Lowered:
+    fields: dict[str, Any] = {
+        "multipliers": _list(op.multipliers), "channels": output.channels, "low": op.clamp[0], "high": op.clamp[1],
+    }  # fmt: skip
+    if op.rule == "single":
+        return Lowered("pl_add_row", "pl_add", {**fields, "offset": op.offset, "shift": op.shifts[0]})
+    zeros = _list(t.zero_point for t in (*inputs, output))
+    return Lowered("pl_add_tflite_row", "pl_add_tflite", {**fields, "shifts": _list(op.shifts), "zeros": zeros})
+
+
+def _mul(op: Mul, inputs: list[Tensor], output: Tensor) -> Lowered:
+    requant, arrays = _requant(op.requant, op.clamp, output, 1)
+    gate = inputs[1].shape[:2] == (1, 1)
+    zeros = _list(t.zero_point for t in inputs)
+    fields = {"requant": requant, "channels": output.channels, "zeros": zeros, "gate": gate}
+    return Lowered("pl_mul_row", "pl_mul", fields, arrays)
+
+
+def _pool(op: Pool, inputs: list[Tensor], output: Tensor) -> Lowered:
+    average = op.kind == "average"
+    requant, arrays = _requant(op.requant if average else None, op.clamp, output, op.kernel[0] * op.kernel[1])
+    fields = {
+        "requant": requant, "channels": output.channels, "kernel_h": op.kernel[0], "kernel_w": op.kernel[1],
+        "stride": op.stride[1], "input_zero": inputs[0].zero_point,
+    }  # fmt: skip
+    return Lowered(f"pl_{op.kind}_pool_row" if average else "pl_max_pool_row", "pl_pool", fields, arrays)
+
+
+def _global_pool(op: GlobalPool, inputs: list[Tensor], output: Tensor) -> Lowered:
+    requant, arrays = _requant(op.requant, op.clamp, output, 1)
+    cells = inputs[0].height * inputs[0].width
+    # `rows` and `columns`, what each tile reads, come with the plan
+    fields = {"requant": requant, "channels": output.channels, "cells": cells, "offset": -cells * inputs[0].zero_point}
+    return Lowered("pl_global_pool_row", "pl_global_pool", fields, arrays)
+
+
+def _lookup(op: Lookup, inputs: list[Tensor], output: Tensor) -> Lowered:
+    table = _table(op.table)
+    return Lowered("pl_lookup_row", "pl_lookup", {"table": table, "channels": output.channels}, (table,))
+
+
+def _concat(op: Concat, inputs: list[Tensor], output: Tensor) -> Lowered:
+    tables = [None if table is None else _table(table) for table in op.tables]
+    parts = [
+        {"struct": "pl_concat_input", "table": table or "NULL", "channels": tensor.channels}
+        for table, tensor in zip(tables, inputs, strict=True)
+    ]
+    fields = {"inputs": parts, "count": len(parts), "channels": output.channels}
+    return Lowered("pl_concat_row", "pl_concat", fields, tuple(t for t in tables if t is not None))
+
+
+def _upsample(op: Upsample, inputs: list[Tensor], output: Tensor) -> Lowered:
+    return Lowered("pl_upsample_row", "pl_upsample", {"channels": output.channels, "factor": op.factor})
+
+
+def _pad(op: Pad, inputs: list[Tensor], output: Tensor) -> Lowered:
+    return Lowered("pl_pad_row", "pl_pad", {"channels": output.channels, "value": op.value})
+
+
+def _softmax(op: Softmax, inputs: list[Tensor], output: Tensor) -> Lowered:
+    table = Array("int32_t", op.exp_table)
+    return Lowered("pl_softmax_row", "pl_softmax", {"exp": table, "channels": output.channels}, (table,))
+
+
+def _table(values: Int8Array) -> Array:
+    return Array("int8_t", values)
+
+
+def _list(values: Any) -> str:
+    return "{" + ", ".join(str(int(v)) for v in values) + "}"
+
+
+_LOWERINGS: dict[type[Op], Lowering] = {
+    Conv: _conv,
+    Depthwise: _depthwise,
+    Add: _add,
+    Mul: _mul,
+    Pool: _pool,
+    GlobalPool: _global_pool,
+    Lookup: _lookup,
+    Concat: _concat,
+    Upsample: _upsample,
+    Pad: _pad,
+    Softmax: _softmax,
+}

@@ -1,0 +1,149 @@
+"""Fills the Jinja2 templates."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+import numpy as np
+from numpy.typing import NDArray
+
+import patchline
+from patchline.codegen.operators import Array, lower
+from patchline.codegen.tables import Tables
+from patchline.network.ir import Int8Array, Network
+from patchline.schedule.plan import Plan
+from patchline.targets import Target
+
+if TYPE_CHECKING:
+    from patchline.codegen.generate import Golden
+
+UART_DRIVERS = {"stm32f4": "uart_stm32f4", "stm32f7": "uart_stm32f7", "cmsdk": "uart_cmsdk"}
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("patchline.codegen"), trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
+        undefined=jinja2.StrictUndefined, autoescape=False,
+    )  # fmt: skip
+    environment.filters["comment"] = _comment
+    return environment
+
+
+def _render(template: str, **values: Any) -> str:
+    return _environment().get_template(template).render(version=patchline.__version__, **values)
+
+
+def model_c(network: Network, plan: Plan, tables: Tables, golden: Sequence[Golden]) -> str:
+    """model.c: weights in kernel order and the tables of the plan."""
+    arrays: list[dict[str, Any]] = []
+    ops = []
+    for i, op in enumerate(network.ops):
+        lowered = lower(network, op)
+        names = {id(array): f"op{i}_{'abcdefgh'[k] if k < 8 else k}" for k, array in enumerate(lowered.arrays)}
+        arrays += [_array(names[id(array)], array) for array in lowered.arrays]
+        fields = dict(lowered.fields)
+        if pooled := tables.ops[i].pooled:
+            fields |= {"rows": f"ranges + {pooled[0]}", "columns": f"ranges + {pooled[1]}"}
+        parts = []
+        for key, value in fields.items():
+            if isinstance(value, list):
+                items = [_braces({k: v for k, v in item.items() if k != "struct"}, names) for item in value]
+                parts.append({"struct": value[0]["struct"], "name": f"op{i}_{key}", "lines": items})
+                fields[key] = f"op{i}_{key}"
+        ops.append(
+            {
+                "kernel": lowered.kernel, "struct": lowered.struct, "fields": _braces(fields, names), "parts": parts,
+                "comment": _comment(op.name),
+            }
+        )  # fmt: skip
+    outputs = [
+        {
+            "tensor": index, "name": name, "zero": network.tensors[name].zero_point,
+            "scale_micro": min(2**32 - 1, round(network.tensors[name].scale * 1e6)),
+        }
+        for name, index in zip(network.outputs, tables.outputs, strict=True)
+    ]  # fmt: skip
+    vectors = [
+        {"input": _numbers(image.reshape(-1), 8), "output": _numbers(_joined(expected), 8)} for image, expected in golden
+    ]
+    return _render(
+        "model.c.j2", name=_comment(network.name), arrays=arrays, ops=ops, tables=tables, outputs=outputs, golden=vectors,
+        ranges=_pairs(tables.ranges), steps=_pairs(tables.steps),
+    )  # fmt: skip
+
+
+def model_config(network: Network, plan: Plan, tables: Tables, golden: Sequence[Golden]) -> str:
+    """model_config.h: the sizes that the runtime is compiled with."""
+    return _render(
+        "model_config.h.j2", name=_comment(network.name), c_name=re.sub(r"[^A-Za-z0-9_.-]", "_", network.name), tables=tables,
+        output_bytes=sum(network.tensors[name].bytes for name in network.outputs), input=network.tensors[network.input],
+        resident=plan.input_mode == "resident", arena_bytes=plan.arena_bytes, golden=golden,
+    )  # fmt: skip
+
+
+def board_config(target: Target) -> str:
+    """board_config.h: clock and UART of the board."""
+    return _render("board_config.h.j2", target=target)
+
+
+def linker_script(plan: Plan, target: Target) -> str:
+    """board.ld: memories and section sizes; linking fails where something does not fit its reserve."""
+    return _render(
+        "board.ld.j2", target=target, stack_bytes=plan.sram.stack, static_bytes=plan.sram.static, arena_bytes=plan.arena_bytes
+    )
+
+
+def board_make(target: Target) -> str:
+    """board.mk: compiler flags and the UART driver."""
+    fpu = {"cortex-m4": "fpv4-sp-d16", "cortex-m7": "fpv5-sp-d16"}[target.core]
+    flags = f"-mfloat-abi=hard -mfpu={fpu}" if target.fpu else "-mfloat-abi=soft"
+    return f"CPU_FLAGS := -mcpu={target.core} -mthumb {flags}\nUART := {UART_DRIVERS[target.uart.kind]}\n"
+
+
+def _array(name: str, array: Array) -> dict[str, Any]:
+    values = array.values
+    text = _pairs((int(a), int(b)) for a, b in values) if array.ctype == "pl_scale" else _numbers(values, 4)
+    return {"name": name, "ctype": array.ctype, "length": len(values), "text": text}
+
+
+def _braces(fields: dict[str, Any], names: dict[int, str]) -> str:
+    """A designated initialiser."""
+    parts = [f".{key} = {_value(value, names)}" for key, value in fields.items()]
+    return "{" + ", ".join(parts) + "}"
+
+
+def _value(value: Any, names: dict[int, str]) -> str:
+    if isinstance(value, Array):
+        return names[id(value)]
+    if isinstance(value, dict):
+        return _braces(value, names)
+    return value if isinstance(value, str) else str(int(value))
+
+
+def _joined(outputs: Iterable[Int8Array]) -> Int8Array:
+    return np.concatenate([output.reshape(-1) for output in outputs])
+
+
+def _numbers(values: NDArray[Any], indent: int, per_line: int = 32) -> str:
+    texts = [_int32(int(v)) for v in values]
+    lines = (", ".join(texts[i : i + per_line]) for i in range(0, len(texts), per_line))
+    return ",\n".join(" " * indent + line for line in lines)
+
+
+def _pairs(pairs: Iterable[tuple[int, int]], per_line: int = 6) -> str:
+    texts = [f"{{{_int32(a)}, {_int32(b)}}}" for a, b in pairs]
+    return ",\n".join("    " + ", ".join(texts[i : i + per_line]) for i in range(0, len(texts), per_line))
+
+
+def _int32(value: int) -> str:
+    return "INT32_MIN" if value == -(2**31) else str(value)
+
+
+def _comment(text: str) -> str:
+    """`text` made harmless inside a C comment."""
+    return re.sub(r"[^\w .:/+-]", "_", text, flags=re.ASCII).replace("*/", "_").replace("/*", "_").replace("//", "/")
