@@ -21,7 +21,7 @@ BATCH = 96
 
 
 def network(classes: int) -> nn.Module:
-    """Five plain 3x3 convolutions, four of them with stride 2, and a linear layer: 29,386 parameters for two classes."""
+    """Five plain 3x3 convolutions, four with stride 2, and a linear layer: 29,386 parameters for two classes."""
     layers: list[nn.Module] = []
     for inputs, outputs, stride in ((3, 8, 2), (8, 16, 2), (16, 32, 2), (32, 32, 2), (32, 48, 1)):
         layers += [nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]

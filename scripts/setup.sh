@@ -72,7 +72,7 @@ if [ "${FORCE:-}" = 1 ] || ! .venv/bin/python -c 'import pip' 2>/dev/null; then
 fi
 .venv/bin/python scripts/torch_build.py requirements.lock
 say "installing Python packages from requirements.lock (a few minutes the first time)"
-.venv/bin/pip install --quiet --progress-bar on --disable-pip-version-check -r requirements.lock
-.venv/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+.venv/bin/python scripts/install.py requirements.lock
+.venv/bin/pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
 echo "$wanted" > "$stamp"
 say "set up; .venv/bin/patchline doctor shows what is installed"
