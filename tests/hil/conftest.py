@@ -54,7 +54,9 @@ def tiny(tmp_path: Path) -> Maker:
         )
         output = tmp_path / f"{name}.elf"
         flags = [f"-mcpu={board.core}", "-mthumb", "-mfloat-abi=soft", "-O2", "-ffreestanding", "-nostdlib"]
-        flags += [f"-D{define}" for define in (f"UART_{board.uart.kind.upper()}", f"UART=0x{board.uart.base:x}u", *defines)]
+        flags += [
+            f"-D{define}" for define in (f"UART_{board.uart.kind.upper()}", f"UART=0x{board.uart.base:x}u", *defines)
+        ]
         subprocess.run(
             ["arm-none-eabi-gcc", *flags, "-T", script, SOURCE, "-lgcc", "-o", output], check=True, capture_output=True
         )

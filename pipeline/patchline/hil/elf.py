@@ -11,6 +11,13 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
 from patchline.errors import UserError
+from patchline.hil.blocks import BlockCache
+
+FIRE, ROW, INFER, HALT = "pl_fire", "board_read_row", "pl_infer", "board_halt"
+"""Functions of the firmware that the bench knows: an operator's row, the wait for an input row, a whole inference, the
+end of a firmware that found a fault."""
+
+ARENA = ("pl_arena", "arena")  # the symbol that is the plan's arena
 
 WRITABLE, ALLOCATED = 0x1, 0x2  # SHF_WRITE, SHF_ALLOC
 
@@ -66,6 +73,13 @@ class Elf:
         if not inside:
             return f"0x{address:08x}"
         return f"0x{address:08x} ({inside[-1].name}+0x{address - inside[-1].address:x})"
+
+    def read(self, address: int, size: int) -> bytes:
+        """`size` bytes of the image at `address`; shorter at the end of a segment."""
+        for start, content in self.segments:
+            if start <= address < start + len(content):
+                return content[address - start : address - start + size]
+        return b""
 
     @property
     def stack(self) -> Section | None:
@@ -128,3 +142,14 @@ def _symbols(file: ELFFile) -> dict[str, Symbol]:
             address = raw["st_value"] & ~1 if function else raw["st_value"]
             found[raw.name] = Symbol(raw.name, address, raw["st_size"], function)
     return found
+
+
+def return_addresses(elf: Elf, function: Symbol) -> tuple[int, ...]:
+    """Addresses of the instructions with which `function` returns (pop into pc, bx lr)."""
+    cache = BlockCache(elf.read)
+    body = cache.get(function.address, len(elf.read(function.address, function.size)))
+    return tuple(
+        i.address
+        for i in body.instructions
+        if ("pc" in i.writes and i.mnemonic in ("pop", "ldm", "ldr")) or (i.mnemonic == "bx" and i.operands == ("lr",))
+    )

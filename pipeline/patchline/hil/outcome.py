@@ -1,4 +1,4 @@
-"""How a run of the firmware can end, as types: fine, or one `RunError` that says what, at which operator and address."""
+"""How a run of the firmware can end, as types: fine, or one `RunError` that says what, in which operator and where."""
 
 from __future__ import annotations
 

@@ -19,6 +19,7 @@ from unicorn import (
     UC_HOOK_INSN_INVALID,
     UC_HOOK_INTR,
     UC_HOOK_MEM_INVALID,
+    UC_HOOK_MEM_READ,
     UC_HOOK_MEM_WRITE,
     UC_MODE_MCLASS,
     UC_MODE_THUMB,
@@ -52,10 +53,11 @@ from unicorn.unicorn_const import (
 from patchline.errors import UserError
 from patchline.hil.blocks import BlockCache
 from patchline.hil.client import RowSource
-from patchline.hil.elf import Elf
+from patchline.hil.cycles import LineCache
+from patchline.hil.elf import FIRE, HALT, INFER, ROW, Elf
 from patchline.hil.outcome import RunError
 from patchline.hil.peripherals import CPUID, PERIPHERALS, SYSTEM, Registers, UartModel
-from patchline.hil.trace import SIZE_SHIFT, Call, Trace
+from patchline.hil.trace import RUNTIME, SIZE_SHIFT, Call, Trace
 from patchline.targets import Target
 
 HookRequest = tuple[int, Callable[..., Any], int, int]  # kind, callback, first and last address
@@ -65,8 +67,6 @@ NOWHERE = 0xFFFF_FFF0  # `until` address that no firmware reaches
 SLICE_US = 500_000  # how long the core runs before limits are looked at
 STACK_NEAR = 4096  # an access this close below the stack's limit, with the pointer beyond it, is an overflow
 STACK_PAINT = 0xA5A5_A5A5
-
-FIRE, ROW, INFER, HALT = "pl_fire", "board_read_row", "pl_infer", "board_halt"
 
 _CPU = {"cortex-m4": UC_CPU_ARM_CORTEX_M4, "cortex-m7": UC_CPU_ARM_CORTEX_M7}
 _CPUID = {"cortex-m4": 0x410F_C241, "cortex-m7": 0x411F_C272}
@@ -95,6 +95,7 @@ class UnicornBoard:
         self._counted = 0  # blocks of the trace that are already in `_total`
         self._total = 0
         self._counts: dict[int, int] = {}  # instructions of each packed block
+        self.data_misses: dict[int, int] = {}  # per owner of a trace, see `_watch_flash`
         self._failure: RunError | None = None
         self.uc = Uc(UC_ARCH_ARM, UC_MODE_THUMB | UC_MODE_MCLASS)
         self.uc.ctl_set_cpu_model(_CPU[target.core])
@@ -146,7 +147,7 @@ class UnicornBoard:
             uc.reg_write(UC_ARM_REG_R0, 0)
             uc.reg_write(UC_ARM_REG_PC, back)
 
-        with self._hooks([(UC_HOOK_CODE, answer, symbol, symbol)]):
+        with self.hooks([(UC_HOOK_CODE, answer, symbol, symbol)]):
             yield
 
     @contextmanager
@@ -172,7 +173,7 @@ class UnicornBoard:
             if symbol is not None:
                 hooks.append((UC_HOOK_CODE, enter(name), symbol.address, symbol.address))
         try:
-            with self._hooks([*hooks, *self._guard_stack()]):
+            with self.hooks([*hooks, *self._guard_stack(), *self._watch_flash()]):
                 yield trace
         finally:
             self.trace = None
@@ -205,7 +206,7 @@ class UnicornBoard:
 
     # -- inside ----------------------------------------------------------------------------------------------------
     @contextmanager
-    def _hooks(self, requests: list[HookRequest]) -> Iterator[None]:
+    def hooks(self, requests: list[HookRequest]) -> Iterator[None]:
         """Hooks for the length of the block. Code translated before must be dropped: it knows nothing of them."""
         handles = [self.uc.hook_add(kind, callback, begin=low, end=high) for kind, callback, low, high in requests]
         self.uc.ctl_flush_tb()
@@ -307,6 +308,22 @@ class UnicornBoard:
     def _on_halt(self, uc: Uc, _address: int, _size: int, _data: object) -> None:
         self._failure = self._fault("the firmware stopped itself", None)
         uc.emu_stop()
+
+    def _watch_flash(self) -> list[HookRequest]:
+        """Count the lines that data reads (weights, tables, literals) bring from flash, per operator."""
+        misses: dict[int, int] = {}
+        self.data_misses = misses
+        timing, flash = self.target.timing, self.target.flash
+        if timing.flash_wait_states == 0:
+            return []
+        miss = LineCache(timing.data_cache_bytes, timing.flash_line_bytes).miss
+
+        def read(_uc: Uc, _access: int, address: int, _size: int, _value: int, _data: object) -> None:
+            if miss(address):
+                owner = RUNTIME if self.op is None else self.op
+                misses[owner] = misses.get(owner, 0) + 1
+
+        return [(UC_HOOK_MEM_READ, read, flash.origin, flash.end - 1)]
 
     def _guard_stack(self) -> list[HookRequest]:
         """Notice writes below the stack's limit while the stack pointer is there, where other data would be hit."""

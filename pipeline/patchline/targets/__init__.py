@@ -79,6 +79,7 @@ class Renode:
     cpu_type: str  # Renode's cpuType for this core
     sram: str = "sram"  # names of the memories in the platform
     flash: tuple[str, ...] = ("flash",)
+    replace_init: bool = False  # drop the platform's own commands, which download a register description
 
 
 @dataclass(frozen=True, config=_STRICT)

@@ -1,0 +1,335 @@
+"""The benchmark: a firmware on an emulator over many images, held against the reference, measured and estimated.
+
+Outputs of every image come from one emulator; instructions and cycles from a few traced images on Unicorn; a second,
+independent emulator repeats a few images where one is present (`auto`). Any difference ends the benchmark.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from patchline import targets
+from patchline.errors import UserError
+from patchline.hil import build, cycles, emulators, locate, sessions
+from patchline.hil import elf as elf_files
+from patchline.hil.cycles import Cost
+from patchline.hil.elf import ARENA
+from patchline.hil.isolate import Job, stream
+from patchline.hil.outcome import RunError
+from patchline.hil.sessions import Ended, Inference, Setup
+from patchline.hil.trace import RUNTIME
+from patchline.network import reference
+from patchline.network.ir import Network
+from patchline.progress import track
+from patchline.schedule.plan import Plan
+from patchline.targets import Target
+
+SECOND_IMAGES = 2  # images that the second emulator repeats
+AGREEMENT = 0.001  # by how much instruction counts of two emulators may differ, relative
+INPUT_OFFSET = -128  # int8 input = uint8 pixel + this
+
+
+@dataclass(frozen=True)
+class OpCost:
+    """One row of the per-operator table; instructions are exact, the rest estimated. Averages over traced images."""
+
+    op: str
+    kind: str
+    block: str
+    instructions: int
+    cycles_est: int
+    flash_stalls_est: int
+    latency_ms_est: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a benchmark found. Counts are of one inference, without the wait for input rows; sizes in bytes."""
+
+    target: str
+    emulator: str  # that computed the outputs
+    checked_by: str  # emulators that agreed, separated by "+"
+    images: int
+    outputs: NDArray[np.int8]  # [images, values]
+    bit_exact_outputs: float
+    accuracy_device: float | None
+    confusion_device: list[list[int]] | None
+    sizes: build.Sizes
+    stack_bytes: int  # high-water mark of the painted stack
+    instructions: int
+    cycles_est: int
+    latency_ms_est: float
+    cycle_model: str
+    per_op: tuple[OpCost, ...]
+
+    def metrics(self) -> dict[str, object]:
+        """The figures under the names that the pipeline's metrics use."""
+        values: dict[str, object] = {
+            "accuracy_device": self.accuracy_device,
+            "bit_exact_outputs": self.bit_exact_outputs,
+            "sram_peak_bytes": self.sizes.sram,
+            "static_bytes": self.sizes.static,
+            "stack_bytes": self.stack_bytes,
+            "flash_bytes": self.sizes.flash,
+            "instructions": self.instructions,
+            "cycles_est": self.cycles_est,
+            "latency_ms_est": round(self.latency_ms_est, 3),
+            "cycle_model": self.cycle_model,
+            "images": self.images,
+            "emulator": self.emulator,
+            "checked_by": self.checked_by,
+            "confusion_device": self.confusion_device,
+        }
+        return {name: value for name, value in values.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Case:
+    """What to benchmark: the firmware and what it was made from."""
+
+    elf: Path
+    target: Target
+    network: Network
+    plan: Plan | None
+    target_file: str | Path  # how workers load the target
+
+    @property
+    def op_names(self) -> tuple[str, ...]:
+        return tuple(op.name for op in self.network.ops)
+
+
+def run(
+    case: Case,
+    images: NDArray[np.int8],
+    labels: NDArray[np.int64] | None = None,
+    *,
+    emulator: str = "auto",
+    traced_images: int = 2,
+    workers: int | None = None,
+) -> Result:
+    """Benchmark `case` on int8 images [N, H, W, C].
+
+    Raises RunError for a fault, hang, mismatch or wrong size, UserError for wrong arguments.
+    """
+    emulators.check_choice(emulator, case.target)
+    expected_shape = case.network.tensors[case.network.input].shape
+    if len(images) == 0 or images.shape[1:] != expected_shape:
+        raise UserError(
+            f"the images have shape {images.shape[1:]} ({len(images)} of them), the network of {case.elf} takes "
+            f"{expected_shape}: prepare the data again, or name the right images"
+        )
+    elf = elf_files.load(case.elf)
+    sizes = build.check_sizes(elf, case.plan) if case.plan is not None else build.sizes(elf)
+    setup = Setup(case.elf, case.target_file, _input_address(elf, case.plan))
+    expected = _joined(reference.run_batch(case.network, images), case.network)
+    main = "unicorn" if emulator == "auto" else emulator
+
+    count = min(max(traced_images, 1), len(images))
+    trace = _collect(
+        [Job(sessions.traced, (setup, list(range(count)), images[:count]))], count, "trace on unicorn", setup
+    )
+    _compare(case, setup, images, expected, trace.outputs)
+    costs = [i.costs for i in trace.inferences if i.costs is not None]
+    checked = ["unicorn"]
+
+    jobs = _jobs(setup, main, images, workers or os.cpu_count() or 1)
+    everything = _collect(jobs, len(images), f"benchmark on {main}", setup)
+    _compare(case, setup, images, expected, everything.outputs)
+    if main not in checked:
+        checked.append(main)
+        _same_counts(trace, everything, main)
+
+    second = emulators.second_opinion(case.target) if emulator == "auto" else None
+    if second is not None:
+        few = min(SECOND_IMAGES, len(images))
+        other = _collect(
+            [Job(sessions.linked, (setup, second, list(range(few)), images[:few]))], few, f"check on {second}", setup
+        )
+        _compare(case, setup, images, expected, other.outputs)
+        _same_counts(trace, other, second)
+        checked.append(second)
+
+    outputs = np.stack([everything.outputs[i] for i in range(len(images))])
+    stack = max(trace.stack, everything.stack)
+    if elf.stack is not None and stack >= elf.stack.size:
+        raise RunError("stack-overflow", f"all {elf.stack.size} reserved bytes of the stack were written")
+    per_op = _per_op(case, costs)
+    total_cycles = _mean([sum(c.cycles_est for c in cost.values()) for cost in costs])
+    return Result(
+        target=case.target.name,
+        emulator=main,
+        checked_by="+".join(checked),
+        images=len(images),
+        outputs=outputs,
+        bit_exact_outputs=float((outputs == expected).mean()),
+        accuracy_device=_accuracy(outputs, labels),
+        confusion_device=_confusion(outputs, labels),
+        sizes=sizes,
+        stack_bytes=stack,
+        instructions=_mean([sum(c.instructions for c in cost.values()) for cost in costs]),
+        cycles_est=total_cycles,
+        latency_ms_est=1000 * total_cycles / case.target.clock_hz,
+        cycle_model=cycles.version(case.target),
+        per_op=per_op,
+    )
+
+
+@dataclass(frozen=True)
+class _Collected:
+    inferences: list[Inference]
+    stack: int
+
+    @property
+    def outputs(self) -> dict[int, NDArray[np.int8]]:
+        return {inference.index: inference.outputs for inference in self.inferences}
+
+
+def _jobs(setup: Setup, emulator: str, images: NDArray[np.int8], workers: int) -> list[Job]:
+    parts = 1 if emulator.startswith(emulators.SERIAL) else min(workers, len(images))
+    split = [list(range(start, len(images), parts)) for start in range(parts)]
+    if emulator == "unicorn":
+        return [Job(sessions.bulk, (setup, indices, images[indices])) for indices in split]
+    return [Job(sessions.linked, (setup, emulator, indices, images[indices])) for indices in split]
+
+
+def _collect(jobs: list[Job], total: int, what: str, setup: Setup) -> _Collected:
+    stack = 0
+
+    def inferences() -> Iterator[Inference]:
+        nonlocal stack
+        for message in stream(jobs, silence_s=2 * setup.limit_s):
+            if isinstance(message, Ended):
+                stack = max(stack, message.stack_bytes or 0)
+            else:
+                yield message
+
+    return _Collected(list(track(inferences(), f"{what}: images", total)), stack)
+
+
+def _compare(
+    case: Case,
+    setup: Setup,
+    images: NDArray[np.int8],
+    expected: NDArray[np.int8],
+    outputs: dict[int, NDArray[np.int8]],
+) -> None:
+    """RunError for the first image whose outputs differ, with the operator where the difference begins."""
+    wrong = [i for i in sorted(outputs) if not np.array_equal(outputs[i], expected[i])]
+    if not wrong:
+        return
+    first = wrong[0]
+    at = int(np.flatnonzero(outputs[first] != expected[first])[0]) if len(outputs[first]) == len(expected[first]) else 0
+    device, wanted = outputs[first][at : at + 1].tolist(), expected[first][at : at + 1].tolist()
+    detail = (
+        f"{len(wrong)} of {len(outputs)} images differ; image {first}, output value {at}: {device} on the device, "
+        f"{wanted} in the reference"
+    )
+    found = None
+    if case.plan is not None:
+        found = locate.first_difference(case.network, case.plan, setup, images[first])
+    if found is None:
+        raise RunError("mismatch", detail)
+    raise RunError("mismatch", f"{detail}; {found.describe()}", op=found.op, pc=found.pc, address=found.address)
+
+
+def _same_counts(trace: _Collected, other: _Collected, name: str) -> None:
+    counted = {i.index: i.instructions for i in trace.inferences}
+    for inference in other.inferences:
+        mine, theirs = counted.get(inference.index), inference.instructions
+        if mine and theirs is not None and abs(theirs - mine) > AGREEMENT * mine + 10:
+            raise RunError(
+                "mismatch",
+                f"image {inference.index} takes {mine:,} instructions on unicorn and {theirs:,} on {name}; "
+                f"more than {AGREEMENT:.1%} apart",
+            )
+
+
+def _input_address(elf: elf_files.Elf, plan: Plan | None) -> int | None:
+    """Where a resident input image lies, None when the firmware asks for rows."""
+    if plan is None or plan.input_mode != "resident":
+        return None
+    arena = elf.find(*ARENA)
+    if arena is None:
+        raise UserError(f"{elf.path} has no arena symbol: the bench needs a firmware made by Patchline")
+    return arena.address + next(b.offset for b in plan.buffers if b.kind == "input")
+
+
+def _joined(outputs: dict[str, NDArray[np.int8]], network: Network) -> NDArray[np.int8]:
+    return np.concatenate([outputs[name].reshape(len(outputs[name]), -1) for name in network.outputs], axis=1)
+
+
+def _per_op(case: Case, costs: list[dict[int, Cost]]) -> tuple[OpCost, ...]:
+    rows = []
+    for index in (*range(len(case.network.ops)), RUNTIME):
+        mine = [cost.get(index, Cost(0, 0, 0)) for cost in costs]
+        op = case.network.ops[index] if index >= 0 else None
+        estimate = _mean([c.cycles_est for c in mine])
+        rows.append(
+            OpCost(
+                op=op.name if op else "runtime",
+                kind=type(op).__name__ if op else "runtime",
+                block=(op.block or op.name) if op else "runtime",
+                instructions=_mean([c.instructions for c in mine]),
+                cycles_est=estimate,
+                flash_stalls_est=_mean([c.flash_stalls_est for c in mine]),
+                latency_ms_est=round(1000 * estimate / case.target.clock_hz, 4),
+            )
+        )
+    return tuple(rows)
+
+
+def _mean(values: list[int]) -> int:
+    return round(sum(values) / len(values))
+
+
+def _accuracy(outputs: NDArray[np.int8], labels: NDArray[np.int64] | None) -> float | None:
+    return None if labels is None else float((outputs.argmax(axis=1) == labels).mean())
+
+
+def _confusion(outputs: NDArray[np.int8], labels: NDArray[np.int64] | None) -> list[list[int]] | None:
+    """[actual][predicted] counts."""
+    if labels is None:
+        return None
+    classes = outputs.shape[1]
+    counts = np.zeros((classes, classes), dtype=np.int64)
+    np.add.at(counts, (labels, outputs.argmax(axis=1)), 1)
+    rows: list[list[int]] = counts.tolist()
+    return rows
+
+
+def load_case(
+    where: str | Path, target: str | Path, *, network: str | Path | None = None, plan: str | Path | None = None
+) -> Case:
+    """The benchmark of an ELF, or of a folder that holds `firmware.elf`.
+
+    Network and plan are looked for beside the ELF and in `models/<target>/` unless they are named.
+    """
+    from patchline.network import serialize
+    from patchline.schedule.plan import load_plan
+
+    where = Path(where)
+    elf = where / "firmware.elf" if where.is_dir() else where
+    if not elf.is_file():
+        raise UserError(f"{elf} does not exist: run the stage `generate`, or name a firmware")
+    board = targets.load_file(target) if isinstance(target, Path) else targets.load(target)
+    folders = (elf.parent, elf.parent.parent, Path("models") / board.name)
+    network = network or _first(folders, "network.npz")
+    if network is None:
+        raise UserError(f"no network.npz beside {elf} or in models/{board.name}/: name it with --network")
+    plan = plan or _first(folders, "plan.json")
+    return Case(elf, board, serialize.load(network), load_plan(plan) if plan else None, target)
+
+
+def _first(folders: tuple[Path, ...], name: str) -> Path | None:
+    return next((folder / name for folder in folders if (folder / name).is_file()), None)
+
+
+def image_input(images: NDArray[np.uint8]) -> NDArray[np.int8]:
+    """uint8 pixels as the network's int8 input."""
+    return (images.astype(np.int16) + INPUT_OFFSET).astype(np.int8)

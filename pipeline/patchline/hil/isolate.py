@@ -1,0 +1,88 @@
+"""Runs generators in processes of their own and streams what they yield, with a limit on silence.
+
+A firmware that crashes its emulator, or an emulator that hangs, ends as a typed `RunError` and never takes the caller
+down.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from typing import Any
+
+from patchline.errors import UserError
+from patchline.hil.outcome import RunError
+
+# A fresh interpreter: forking a process that runs threads (torch, BLAS) is not safe.
+_CONTEXT = multiprocessing.get_context("spawn")
+
+
+@dataclass(frozen=True)
+class Job:
+    """`function(*args)` is a generator function, importable by name."""
+
+    function: Callable[..., Iterator[Any]]
+    args: tuple[Any, ...]
+
+
+def stream(jobs: Sequence[Job], *, silence_s: float) -> Iterator[Any]:
+    """What the jobs yield, as it comes, all jobs at once. The first error ends all of them.
+
+    Raises RunError: what a job raised, kind `timeout` when a job says nothing for `silence_s`, kind `crash` when its
+    process dies.
+    """
+    running: dict[Connection, SpawnProcess] = {}
+    try:
+        for job in jobs:
+            receiver, sender = _CONTEXT.Pipe(duplex=False)
+            process = _CONTEXT.Process(target=_serve, args=(sender, job), daemon=True)
+            process.start()
+            sender.close()
+            running[receiver] = process
+        while running:
+            ready = wait(list(running), timeout=silence_s)
+            if not ready:
+                raise RunError("timeout", f"the emulator said nothing for {silence_s:g} s")
+            for connection in ready:
+                assert isinstance(connection, Connection)
+                try:
+                    kind, value = connection.recv()
+                except EOFError:
+                    process = running[connection]
+                    process.join(timeout=5)
+                    raise RunError("crash", f"exit code {process.exitcode}") from None
+                if kind == "value":
+                    yield value
+                elif kind == "error":
+                    raise value
+                else:
+                    running.pop(connection).join(timeout=5)
+                    connection.close()
+    finally:
+        for connection, process in running.items():
+            process.terminate()
+            process.join(timeout=5)
+            if process.is_alive():
+                process.kill()
+            connection.close()
+
+
+def call(function: Callable[..., Iterator[Any]], *args: Any, timeout_s: float) -> list[Any]:
+    """Everything that the generator `function(*args)` yields in a process of its own."""
+    return list(stream([Job(function, args)], silence_s=timeout_s))
+
+
+def _serve(sender: Connection, job: Job) -> None:
+    try:
+        for value in job.function(*job.args):
+            sender.send(("value", value))
+        sender.send(("done", None))
+    except (RunError, UserError) as error:
+        sender.send(("error", error))
+    except Exception as error:  # anything else is a defect: its text goes to the caller with the type
+        sender.send(("error", RunError("crash", f"{type(error).__name__}: {error}")))
+    finally:
+        sender.close()

@@ -1,0 +1,132 @@
+"""What runs inside the bench's worker processes: generators over images, one firmware each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from patchline import targets
+from patchline.hil import cycles, emulators, qemu
+from patchline.hil import elf as elf_files
+from patchline.hil.client import Client, Int8Array, row_source
+from patchline.hil.cycles import Cost
+from patchline.hil.elf import FIRE, INFER, ROW
+from patchline.hil.renode import RenodeBoard
+from patchline.hil.trace import divide
+from patchline.hil.unicorn_board import UnicornBoard
+
+IMAGE_TIMEOUT_S = 120.0
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Everything a worker needs; paths and names only, so that it travels cheaply. `input_address`: where a resident
+    input image lies, None when the firmware asks for rows. `limit_instructions` ends a traced inference."""
+
+    elf: Path
+    target: str | Path  # name, or a board file
+    input_address: int | None = None
+    limit_instructions: int = 4_000_000_000
+    limit_s: float = IMAGE_TIMEOUT_S
+
+    def load_target(self) -> targets.Target:
+        return targets.load_file(self.target) if isinstance(self.target, Path) else targets.load(self.target)
+
+    def board(self) -> UnicornBoard:
+        return UnicornBoard(
+            elf_files.load(self.elf),
+            self.load_target(),
+            limit_s=self.limit_s,
+            limit_instructions=self.limit_instructions,
+        )
+
+
+@dataclass(frozen=True)
+class Inference:
+    """One inference: int8 outputs, and what this kind of session can count (None: it cannot)."""
+
+    index: int
+    outputs: Int8Array
+    instructions: int | None = None
+    costs: dict[int, Cost] | None = None
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The last thing a session says."""
+
+    stack_bytes: int | None
+
+
+def bulk(setup: Setup, indices: list[int], images: NDArray[np.int8]) -> Iterator[Inference | Ended]:
+    """Run images on Unicorn without tracing; pixels go straight into the firmware's memory."""
+    board = setup.board()
+    client = Client(board)
+    client.boot()
+    for index, image in zip(indices, images, strict=True):
+        with _input(board, setup, image):
+            client.infer()
+        yield Inference(index, client.outputs())
+    yield Ended(board.stack_used())
+
+
+def traced(setup: Setup, indices: list[int], images: NDArray[np.int8]) -> Iterator[Inference | Ended]:
+    """Run images on Unicorn and count instructions and cycle estimates per operator."""
+    board = setup.board()
+    client = Client(board)
+    client.boot()
+    for index, image in zip(indices, images, strict=True):
+        with _input(board, setup, image), board.record() as trace:
+            client.infer()
+        division = divide(trace, infer=INFER, fire=FIRE, row=ROW)
+        costs = cycles.cost_by_owner(division, board.blocks, board.target, board.data_misses)
+        total = sum(cost.instructions for cost in costs.values())
+        yield Inference(index, client.outputs(), total, costs)
+    yield Ended(board.stack_used())
+
+
+def linked(setup: Setup, name: str, indices: list[int], images: NDArray[np.int8]) -> Iterator[Inference | Ended]:
+    """Run images over the serial protocol on any emulator or a real board."""
+    target = setup.load_target()
+    link = emulators.open_link(name, elf_files.load(setup.elf), target)
+    try:
+        client = Client(link, timeout_s=setup.limit_s)
+        if name.startswith(emulators.SERIAL):
+            client.command("name")  # the board has booted long ago
+        else:
+            client.boot()
+        for index, image in zip(indices, images, strict=True):
+            if setup.input_address is not None:
+                client.load(image.tobytes())
+                client.infer()
+            else:
+                client.infer(image)
+            yield Inference(index, client.outputs(), _counted(client, link, name, target))
+        used = client.values("x-stack")
+        yield Ended(int(used[0]))
+    finally:
+        link.close()
+
+
+def _counted(client: Client, link: Any, name: str, target: targets.Target) -> int | None:
+    """Instructions of the last inference without the wait for the host; a real board counts cycles instead: None."""
+    if name.startswith(emulators.SERIAL):
+        return None
+    if isinstance(link, RenodeBoard) and (count := link.instructions()) is not None:
+        return count
+    total, waited = client.values("x-cycles")
+    ticks = total - waited
+    return qemu.instructions(ticks) if target.uart.kind == "cmsdk" else round(ticks)
+
+
+def _input(board: UnicornBoard, setup: Setup, image: Int8Array) -> AbstractContextManager[None]:
+    if setup.input_address is None:
+        return board.serve_rows(row_source(image))
+    board.uc.mem_write(setup.input_address, image.tobytes())
+    return nullcontext()
