@@ -1,0 +1,123 @@
+"""int8 TensorFlow Lite models. The arithmetic of TFLite's reference kernels is kept exactly (rule `tflite`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from patchline.errors import UserError
+from patchline.network import validate
+from patchline.network.importers import blocks, simplify, tflite_file, tflite_ops
+from patchline.network.importers.problems import Problem, UnsupportedError, refuse
+from patchline.network.importers.tflite_file import FileGraph, FileOp, FileTensor
+from patchline.network.importers.tflite_ops import State, Value
+from patchline.network.importers.views import image
+from patchline.network.ir import Network, NetworkError
+
+
+def from_tflite(model: str | Path | bytes, name: str | None = None) -> Network:
+    """The network of an int8 TFLite model, given as a file or as its content.
+
+    Raises UserError for a file that cannot be read, and one that lists every operator that cannot be converted.
+    """
+    if isinstance(model, bytes):
+        title = name or "network"
+        graph = tflite_file.parse(model, title)
+    else:
+        title = name or Path(model).stem
+        graph = tflite_file.read(Path(model))
+    return _Importer(title, graph).run()
+
+
+class _Importer:
+    def __init__(self, name: str, graph: FileGraph) -> None:
+        self.name = name
+        self.graph = graph
+        self.state = State(name)
+        self.problems: list[Problem] = []
+
+    def run(self) -> Network:
+        if not any(t is not None and t.type == "INT8" for op in self.graph.ops for t in (*op.inputs, *op.outputs)):
+            types = sorted({t.type for op in self.graph.ops for t in op.outputs})
+            raise UserError(
+                f"{self.name}: the model is not quantised to int8 (its tensors are {', '.join(types) or 'none'}): "
+                "convert it with full integer quantisation and a representative data set"
+            )
+        self._input()
+        if not self.problems:
+            for op in self.graph.ops:
+                self._convert(op)
+        outputs = [] if self.problems else [self._output(tensor) for tensor in self.graph.outputs]
+        if self.problems:
+            raise refuse(self.name, self.problems)
+        if not outputs:
+            raise UserError(f"{self.name}: the model has no outputs")
+        try:
+            network = simplify.simplify(self.state.assembly.finish(tuple(dict.fromkeys(outputs))))
+            validate.check(network)
+        except NetworkError as error:
+            raise UserError(f"{self.name}: the model is inconsistent: {error}") from error
+        if not network.ops:
+            raise UserError(f"{self.name}: nothing lies between the model's input and output")
+        return blocks.labelled(network)
+
+    def _input(self) -> None:
+        if len(self.graph.inputs) != 1:
+            why = f"it has {len(self.graph.inputs)} inputs, exactly one is supported"
+            self.problems.append(Problem("graph", "input", why))
+            return
+        tensor = self.graph.inputs[0]
+        try:
+            self.state.values[tensor.index] = self._input_value(tensor)
+        except UnsupportedError as error:
+            self.problems.append(Problem(tensor.name, "input", error.why, error.hint))
+
+    def _input_value(self, tensor: FileTensor) -> Value:
+        if not 2 <= len(tensor.shape) <= 4 or tensor.shape[0] != 1 or min(tensor.shape) < 1:
+            raise UnsupportedError(
+                f"its shape is {list(tensor.shape)}; one image [1, H, W, C] or one vector [1, C] is supported",
+                "convert the model with a fixed input shape and batch 1",
+            )
+        layout = {2: "NC", 3: "NHC", 4: "NHWC"}[len(tensor.shape)]
+        height, width, channels = (tensor.shape[layout.index(x)] if x in layout else 1 for x in "HWC")
+        view = image((height, width, channels), layout)
+        if tensor.type == "FLOAT32":
+            return Value(view, "FLOAT32")  # gets its tensor from the QUANTIZE that follows
+        self.state.assembly.add_input(tensor.name, view.hwc, tensor.scale, tensor.zero)
+        return Value(view.named(self.state.assembly.input), tensor.type)
+
+    def _convert(self, op: FileOp) -> None:
+        absent = [t for t in op.inputs if t is not None and t.data is None and t.index not in self.state.values]
+        if any(t.index in self.state.refused for t in absent):
+            self.state.refused.update(t.index for t in op.outputs)
+            return  # fed by an operator that is on the list already
+        if op.outputs and all(t.type in ("INT32", "INT64") for t in op.outputs):
+            return  # computes a shape; shapes are taken from the file
+        try:
+            convert = tflite_ops.OPERATORS.get(op.op)
+            if convert is None:
+                raise UnsupportedError("this operator is not supported", tflite_ops.hint(op.op))
+            if len(op.outputs) != 1:
+                raise UnsupportedError(f"it has {len(op.outputs)} outputs, one is supported")
+            value = convert(self.state, op)
+            if value.view.shape != op.outputs[0].shape:
+                raise UnsupportedError(
+                    f"it computes shape {list(value.view.shape)}, the file says {list(op.outputs[0].shape)}"
+                )
+            if op.outputs[0].index in self.state.values:
+                raise UnsupportedError("its output is produced twice", "convert the model again")
+            self.state.values[op.outputs[0].index] = value
+        except UnsupportedError as error:
+            self._refuse(op, error.why, error.hint)
+        except (ValueError, TypeError, IndexError, KeyError, OverflowError, ZeroDivisionError) as error:
+            self._refuse(op, f"its inputs or options do not fit together ({error})")
+
+    def _refuse(self, op: FileOp, why: str, hint: str = "") -> None:
+        self.problems.append(Problem(op.name, op.op, why, hint))
+        self.state.refused.update(t.index for t in op.outputs)
+
+    def _output(self, tensor: FileTensor) -> str:
+        value = self.state.values.get(tensor.index)
+        if value is None or not value.view.tensor:
+            self.problems.append(Problem(tensor.name, "output", "nothing int8 produces it", "quantise the whole model"))
+            return ""
+        return value.view.tensor
