@@ -44,7 +44,7 @@ missing_packages() {
 install_packages() {
   local as_root=()
   if ! command -v apt-get >/dev/null; then
-    echo "error: this machine lacks, and without apt-get cannot be given:" >&2
+    echo "error: missing, and there is no apt-get here to install it:" >&2
     printf '  %s\n' "$@" >&2
     echo "These are Debian's names. Install what holds the same, then run this again." >&2
     exit 2
