@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import subprocess
 from collections.abc import Callable
 from itertools import pairwise
@@ -128,7 +127,7 @@ def write_target(root: Path, target: str, accuracy: float, bit_exact: float, sra
         },
     )
     per_op = [
-        {"op": op.name, "block": op.block, "instructions": 1000 * (i + 1), "cycles": 1300 * (i + 1)}
+        {"op": op.name, "block": op.block, "instructions": 1000 * (i + 1), "cycles_est": 1300 * (i + 1)}
         for i, op in enumerate(network.ops)
     ]
     write_csv(root / "plots" / target / "per_op.csv", per_op)
@@ -154,9 +153,12 @@ def write_lock(root: Path) -> None:
     params = YAML(typ="safe").load((root / "params.yaml").read_text())
     stages: dict[str, Any] = {
         "prepare": {
-            "cmd": "prepare",
+            "cmd": "python stages/prepare.py",
             "deps": [{"path": "data/raw", "hash": "md5", "md5": "0123456789abcdef.dir", "size": 9, "nfiles": 2}],
-            "outs": [{"path": "metrics/prepare.json", "md5": hash_file(root / "metrics/prepare.json", "md5")}],
+            "outs": [
+                {"path": "data/prepared", "md5": "fedcba9876543210fedcba9876543210.dir"},
+                {"path": "metrics/prepare.json", "md5": hash_file(root / "metrics/prepare.json", "md5")},
+            ],
         }
     }
     for target in params["targets"]:
@@ -211,11 +213,13 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.fixture(scope="session")
+def write_project_once() -> Callable[..., Path]:
+    """`write_project` for fixtures that serve a whole module."""
+    return write_project
+
+
 @pytest.fixture
 def change() -> Callable[..., Path]:
     """`write_project`, to change the results of a project."""
     return write_project
-
-
-def read(path: Path) -> Any:
-    return json.loads(path.read_text())

@@ -56,14 +56,14 @@ def block_peaks(plan: Plan, blocks: tuple[str, ...]) -> tuple[BlockPeak, ...]:
     return tuple(found)
 
 
-def memory_per_block(result: TargetResult, budget: int | None, width: float = 760) -> Chart:
+def memory_per_block(name: str, plan: Plan, blocks: tuple[str, ...], budget: int | None, width: float = 760) -> Chart:
     """Peak SRAM per block, layer by layer against the chosen plan: the picture that makes the method obvious."""
-    peaks = block_peaks(result.plan, result.blocks)
+    peaks = block_peaks(plan, blocks)
     before, after = max(p.before for p in peaks), max(p.after for p in peaks)
     chart = Chart(
         width,
-        256 + _turned_height(result.blocks),
-        f"{result.name}: peak activation memory per block, {kb(before)} layer by layer, {kb(after)} with the plan",
+        256 + _turned_height(blocks),
+        f"{name}: peak activation memory per block, {kb(before)} layer by layer, {kb(after)} with the plan",
     )
     if budget and budget > 1.6 * before:
         budget = None  # the line would only squash the bars
@@ -125,10 +125,10 @@ def arena_timeline(plan: Plan, blocks: tuple[str, ...], width: float = 760) -> C
 
 def latency_per_op(result: TargetResult, width: float = 760) -> Chart | None:
     """Estimated milliseconds of each operator; None when the benchmark left no per-operator figures."""
-    rows = [r for r in result.per_op if isinstance(r.get("cycles"), float)]
+    rows = [r for r in result.per_op if isinstance(r.get("cycles_est"), float)]
     if not rows:
         return None
-    times = [r["cycles"] / result.target.clock_hz * 1e3 for r in rows]
+    times = [r["cycles_est"] / result.target.clock_hz * 1e3 for r in rows]
     labels = [str(r.get("block") or r.get("op")) for r in rows]
     summary = f"{result.name}: estimated latency per operator, {number(sum(times))} ms in all"
     chart = Chart(width, 219 + _turned_height(labels), summary)
@@ -139,7 +139,7 @@ def latency_per_op(result: TargetResult, width: float = 760) -> Chart | None:
     chart.add(Label(4, TOP - 14, "ms (estimate)"))
     step = (width - LEFT - RIGHT) / len(rows)
     for i, (row, time) in enumerate(zip(rows, times, strict=True)):
-        tip = f"{row.get('op', labels[i])}: {number(time)} ms, {row['cycles']:.0f} cycles"
+        tip = f"{row.get('op', labels[i])}: {number(time)} ms, {row['cycles_est']:.0f} cycles"
         chart.add(Rect(round(LEFT + (i + 0.12) * step, 2), y(time), step * 0.76, bottom - y(time), ACCENT, tip))
     for label, group in groupby(range(len(rows)), key=lambda i: labels[i]):
         members = list(group)

@@ -10,7 +10,7 @@ from mlflow.data.dataset_source import DatasetSource
 from mlflow.data.meta_dataset import MetaDataset
 
 from patchline.tracking.results import Results
-from patchline.tracking.state import git, read_lock
+from patchline.tracking.state import git, locked_hash
 
 PREPARED = "data/prepared"
 
@@ -54,17 +54,12 @@ class DvcSource(DatasetSource):
 
 def prepared_dataset(results: Results, repository: Path) -> MetaDataset:
     """The prepared data of this pipeline state; `repository` is used as address where git knows no remote."""
-    md5 = _prepared_md5(results.root)
+    md5 = locked_hash(results.root, "prepare", PREPARED)
     address = git(results.root, "remote", "get-url", "origin") or str(repository)
     source = DvcSource(_without_password(address), git(results.root, "rev-parse", "HEAD"), PREPARED, md5)
     return MetaDataset(
         source, name=str(results.manifest.get("name") or results.params.project), digest=md5[:36] or None
     )
-
-
-def _prepared_md5(root: Path) -> str:
-    outs = read_lock(root)["stages"].get("prepare", {}).get("outs", [])
-    return next((str(out.get("md5", "")) for out in outs if out.get("path") == PREPARED), "")
 
 
 def _without_password(address: str) -> str:

@@ -75,7 +75,7 @@ def _promote_target(client: Any, results: Results, result: TargetResult, identit
 
 
 def judge(client: Any, results: Results, result: TargetResult, name: str, version: str) -> Decision:
-    """The verdict on `version` of model `name` against what is champion now; changes nothing but a remembered figure."""
+    """The verdict on `version` of model `name` against the champion of now; moves nothing."""
     current = champion_version(client, name)
     before = None if current is None else str(current.version)
     broken = [
@@ -138,7 +138,7 @@ def _champion_on_new_data(
     if images.shape[1:] != shape or outputs != len(results.classes):
         return None, (
             f"champion version {current.version} reads {shape} and knows {outputs} classes, the test set has "
-            f"{images.shape[1:]} and {len(results.classes)}: they do not compare; move the alias by hand if this is meant"
+            f"{images.shape[1:]} and {len(results.classes)}: move the alias by hand if this is meant"
         )
     logits = reference.run_batch(network, reference.quantize_input(images))[network.outputs[0]]
     accuracy = float(np.mean(logits.reshape(len(labels), -1).argmax(axis=1) == labels))

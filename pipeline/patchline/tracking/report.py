@@ -77,7 +77,9 @@ def render_report(
 
 def memory_picture(results: Results, result: TargetResult) -> str:
     """The memory-per-block chart as an SVG file of its own."""
-    return render(charts.memory_per_block(result, _budget(results), WIDE), standalone=True)
+    return render(
+        charts.memory_per_block(result.name, result.plan, result.blocks, _budget(results), WIDE), standalone=True
+    )
 
 
 def headline(result: TargetResult) -> str:
@@ -95,7 +97,7 @@ def amount(value: float, unit: str) -> str:
         return f"{value / 1e6:.2f} M"
     if unit == "ms":
         return f"{number(value)} ms"
-    return f"{value * 100:.1f} %"
+    return f"{number(value * 100)} %"
 
 
 def _budget(results: Results) -> int | None:
@@ -111,7 +113,7 @@ def _target_view(results: Results, result: TargetResult, champion: Champion | No
         "headline": headline(result),
         "constraints": [_constraint_view(c) for c in result.constraints],
         "failed": [c.label for c in result.constraints if not c.holds],
-        "memory": _both(lambda width: charts.memory_per_block(result, budget, width)),
+        "memory": _both(lambda width: charts.memory_per_block(result.name, result.plan, result.blocks, budget, width)),
         "ways": _memory_ways(result),
         "timeline": _both(lambda width: charts.arena_timeline(result.plan, result.blocks, width)),
         "latency": _both(lambda width: charts.latency_per_op(result, width)),

@@ -145,7 +145,7 @@ def _tags(results: Results) -> dict[str, str]:
         "mlflow.source.git.branch": state.git(root, "rev-parse", "--abbrev-ref", "HEAD"),
         "mlflow.source.name": "patchline track",
         "patchline.version": __version__,
-        "patchline.raw_data": state.raw_data_hash(root),
+        "patchline.raw_data": state.locked_hash(root, "prepare", results.params.data.folder),
         "patchline.test_hash": results.test_hash,
         "patchline.constraints": "broken: " + ", ".join(failed) if failed else "all hold",
         "patchline.dvc_experiment": os.environ.get("DVC_EXP_NAME", ""),

@@ -66,12 +66,11 @@ def pipeline_state(root: Path) -> str:
     return hashlib.sha256(json.dumps(lock, sort_keys=True, separators=(",", ":"), default=str).encode()).hexdigest()
 
 
-def raw_data_hash(root: Path) -> str:
-    """DVC's hash of what stage `prepare` read as data, "" when it names none."""
-    for dep in read_lock(root)["stages"].get("prepare", {}).get("deps", []):
-        if str(dep.get("path", "")).startswith("data/"):
-            return str(dep.get("md5", ""))
-    return ""
+def locked_hash(root: Path, stage: str, path: str) -> str:
+    """DVC's MD5 of `path`, a dependency or an output of `stage` in dvc.lock; "" when it is not listed."""
+    entry = read_lock(root)["stages"].get(stage, {})
+    listed = [*entry.get("deps", []), *entry.get("outs", [])]
+    return next((str(item.get("md5", "")) for item in listed if item.get("path") == path.rstrip("/")), "")
 
 
 def check_fresh(root: Path, targets: tuple[str, ...]) -> None:

@@ -99,8 +99,10 @@ def connect(store: Store) -> Any:
 
     for name in ("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    before = os.environ.get("MLFLOW_TRACKING_URI")
     mlflow.set_tracking_uri(store.uri)
-    mlflow.set_registry_uri(os.environ.get("MLFLOW_REGISTRY_URI") or store.uri)
+    if before is None:  # MLflow exports the address; left in place it would pass for the user's choice from now on
+        os.environ.pop("MLFLOW_TRACKING_URI", None)
     client = mlflow.MlflowClient()
     try:
         client.search_experiments(max_results=1)

@@ -1,0 +1,242 @@
+"""What MLflow is told, and when a model becomes champion; on a SQLite store, where one tracked project serves all."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from patchline.errors import UserError
+from patchline.network import reference, serialize
+from patchline.tracking import promote, runs, state
+from patchline.tracking.results import load_results
+from patchline.tracking.store import Store, connect, store_of
+
+CHAMPION = "champion"
+MODEL = "patchline-scenes-stm32f412"
+
+RACER = """
+import sys, time
+from pathlib import Path
+from mlflow import MlflowClient
+from patchline.tracking.promote import promote
+move = MlflowClient.set_registered_model_alias
+def slowly(*args):
+    time.sleep(1.5)  # between the verdict and the move: where the other process would get in
+    move(*args)
+MlflowClient.set_registered_model_alias = slowly
+for decision in promote(Path(sys.argv[1])):
+    print(decision.moved, decision.reason)
+"""
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory, write_project_once: Any) -> Path:
+    """A project with accuracy 0.91 that is tracked once."""
+    root = tmp_path_factory.mktemp("tracked")
+    write_project_once(root)
+    runs.track(root)
+    return root
+
+
+@pytest.fixture
+def tracked(template: Path, tmp_path: Path) -> Path:
+    """A project of its own with a copy of the template's store (artifacts stay where they are)."""
+    shutil.copytree(template, tmp_path / "p", ignore=shutil.ignore_patterns("mlartifacts"))
+    return tmp_path / "p"
+
+
+def client_of(root: Path) -> Any:
+    return connect(store_of(root))
+
+
+def champion(root: Path) -> str | None:
+    found = client_of(root).get_registered_model(MODEL).aliases
+    return str(found[CHAMPION]) if CHAMPION in found else None
+
+
+def test_one_run_holds_the_final_metrics_of_every_board(tracked: Path) -> None:
+    result = runs.track(tracked)
+    assert not result.created  # found by its state
+    client = client_of(tracked)
+    run = client.get_run(result.run_id)
+    measured = load_results(tracked)
+    for target in measured.targets:
+        for key, value in target.metrics.items():
+            assert run.data.metrics[f"{target.name}/{key}"] == value
+        assert run.data.metrics[f"{target.name}/constraints_hold"] == 1.0
+    assert run.data.params["sram_budget_kb"] == "32.0"
+    assert len(run.data.params) <= 10
+    assert run.data.tags[runs.STATE_TAG] == state.pipeline_state(tracked)
+    assert run.data.tags["patchline.raw_data"] == "0123456789abcdef.dir"
+    assert run.data.tags["patchline.test_hash"] == "t0"
+    assert runs.WRITING_TAG not in run.data.tags
+    assert "| stm32f746 | 91.00% |" in run.data.tags["mlflow.note.content"]
+    dataset = run.inputs.dataset_inputs[0].dataset
+    assert (dataset.name, dataset.digest) == ("scenes", "fedcba9876543210fedcba9876543210.dir"[:36])
+    curve = client.get_metric_history(result.run_id, "supernet/loss")
+    assert [m.step for m in curve] == list(range(0, 200, 10))
+
+
+def test_candidates_are_one_level_down(tracked: Path) -> None:
+    result = runs.track(tracked)
+    client = client_of(tracked)
+    children = client.search_runs(
+        [result.experiment_id], f"tags.`mlflow.parentRunId` = '{result.run_id}'", max_results=100
+    )
+    assert len(children) == 16
+    winners = [r for r in children if r.data.tags["patchline.candidate"] == "winner"]
+    assert {r.info.run_name for r in winners} == {"stm32f412 candidate 4", "stm32f746 candidate 4"}
+    assert "stm32f412/sram_peak_bytes" in next(r for r in winners if "f412" in r.info.run_name).data.metrics
+
+
+def test_artifacts_hold_what_an_engineer_needs(tracked: Path) -> None:
+    result = runs.track(tracked)
+    client = client_of(tracked)
+    assert {a.path for a in client.list_artifacts(result.run_id)} == {
+        "report.html", "memory-stm32f412.svg", "memory-stm32f746.svg", "firmware", "pipeline",
+    }  # fmt: skip
+    firmware = {Path(a.path).name for a in client.list_artifacts(result.run_id, "firmware/stm32f412")}
+    assert {"plan.json", "network.npz", "firmware.elf", "model.c", "pareto.csv"} <= firmware
+
+
+def test_the_registered_model_carries_signature_and_firmware(tracked: Path) -> None:
+    import mlflow
+
+    client = client_of(tracked)
+    assert [m.name for m in client.search_registered_models()] == [MODEL, "patchline-scenes-stm32f746"]
+    version = client.get_model_version(MODEL, "1")
+    assert version.tags["patchline.constraints"] == "all hold"
+    path = Path(mlflow.artifacts.download_artifacts(f"models:/{MODEL}/1"))
+    assert {p.name for p in (path / "extra_files").iterdir()} == {"plan.json", "network.npz", "firmware.elf"}
+    signature = mlflow.models.get_model_info(f"models:/{MODEL}/1").signature
+    assert signature.inputs.inputs[0].shape == (1, 3, 32, 32)
+    assert signature.inputs.inputs[0].type == np.dtype("float32")
+
+
+def test_an_interrupted_track_is_replaced_and_completed(tracked: Path, change: Any, monkeypatch: Any) -> None:
+    change(tracked, accuracy=0.915)
+
+    def fail(*args: Any) -> None:
+        raise RuntimeError("the power went")
+
+    monkeypatch.setattr(runs, "_log_candidates", fail)
+    with pytest.raises(RuntimeError):
+        runs.track(tracked)
+    client = client_of(tracked)
+    experiment = runs.experiment_id(store_of(tracked), client, "patchline-scenes")
+    assert runs.find_run(client, experiment, state.pipeline_state(tracked)) is None
+    monkeypatch.undo()
+    result = runs.track(tracked)
+    assert result.created
+    parents = client.search_runs([experiment], f"tags.`{runs.STATE_TAG}` != ''")
+    assert len(parents) == 2
+    assert not client.search_runs([experiment], f"tags.`{runs.WRITING_TAG}` != ''")
+    assert set(result.siblings) == {r.info.run_id for r in parents}
+
+
+def test_results_of_another_state_are_not_logged(tracked: Path) -> None:
+    text = (tracked / "params.yaml").read_text()
+    (tracked / "params.yaml").write_text(text.replace("32KB", "16KB"))
+    with pytest.raises(UserError, match="dvc repro"):
+        runs.track(tracked)
+
+
+def test_a_dry_run_moves_nothing(tracked: Path) -> None:
+    decisions = promote.promote(tracked, dry_run=True)
+    assert [(d.moved, d.accepted) for d in decisions] == [(True, True)] * 2
+    assert champion(tracked) is None
+
+
+def test_the_first_good_model_becomes_champion_and_stays(tracked: Path) -> None:
+    assert all(d.moved for d in promote.promote(tracked))
+    assert champion(tracked) == "1"
+    again = promote.promote(tracked)
+    assert [(d.moved, d.accepted) for d in again] == [(False, True)] * 2
+    names = [m.name for m in client_of(tracked).search_registered_models()]
+    assert not [name for name in names if name.endswith(".promoting")]
+
+
+@pytest.mark.parametrize(
+    ("changes", "moved", "reason"),
+    [
+        ({"accuracy": 0.905}, True, "all constraints hold"),
+        ({"accuracy": 0.9}, True, "tolerance 0.01"),  # exactly the tolerance
+        ({"accuracy": 0.8995}, False, "accuracy 0.8995 is more than 0.01 below the champion's 0.9100"),
+        ({"accuracy": 0.99, "bit_exact": 0.9999}, False, "broken: Bit-exact outputs 99.99 %, must be 100 %"),
+        ({"accuracy": 0.99, "sram_extra": 2048}, False, "broken: SRAM 33 KB, at most 32 KB"),
+    ],
+)
+def test_a_challenger_must_earn_it(tracked: Path, change: Any, changes: dict, moved: bool, reason: str) -> None:
+    promote.promote(tracked)
+    change(tracked, targets=("stm32f412",), **changes)
+    runs.track(tracked)
+    (decision,) = promote.promote(tracked)
+    assert reason in decision.reason
+    assert decision.moved is decision.accepted is moved
+    assert champion(tracked) == ("2" if moved else "1")
+
+
+def test_an_untracked_state_says_what_to_run(tracked: Path, change: Any) -> None:
+    change(tracked, accuracy=0.95)
+    with pytest.raises(UserError, match="patchline track"):
+        promote.promote(tracked)
+
+
+def test_on_a_new_test_set_the_champion_is_measured_again(tracked: Path, change: Any) -> None:
+    promote.promote(tracked)
+    change(tracked, targets=("stm32f412",), accuracy=0.6, test_hash="t1")
+    network = serialize.load(tracked / "models/stm32f412/network.npz")
+    images = np.random.default_rng(0).integers(0, 256, (10, 64, 64, 3), dtype=np.uint8)
+    logits = reference.run_batch(network, reference.quantize_input(images))[network.outputs[0]]
+    labels = logits.reshape(10, -1).argmax(axis=1)
+    labels[:5] = 1 - labels[:5]  # the champion is right on half of them
+    np.savez(tracked / "data/prepared/test.npz", images=images, labels=labels)
+    runs.track(tracked)
+    (decision,) = promote.promote(tracked)
+    assert decision.moved
+    assert "0.6000 against the champion's 0.5000 measured again" in decision.reason
+
+
+def test_a_lock_that_is_held_ends_with_advice(tracked: Path, monkeypatch: Any) -> None:
+    client = client_of(tracked)
+    monkeypatch.setattr(promote, "LOCK_WAIT_SECONDS", 0.3)
+    with promote.registry_lock(client, MODEL), pytest.raises(UserError, match=f"delete the registered model '{MODEL}"):
+        promote.promote(tracked)
+    assert promote.promote(tracked)[0].moved
+
+
+def test_two_processes_that_race_leave_the_better_champion(tracked: Path, change: Any, tmp_path: Path) -> None:
+    """Two CI jobs with a checkout each and one store: whatever the order, the worse model never replaces the better."""
+    other = tmp_path / "other"
+    shutil.copytree(tracked, other)
+    change(tracked, targets=("stm32f412",), accuracy=0.95)
+    runs.track(tracked)
+    uri = store_of(tracked).uri
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", uri)
+        processes = [
+            subprocess.Popen(
+                [sys.executable, "-c", RACER, str(root)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            )
+            for root in (other, tracked)
+        ]
+    outputs = [p.communicate(timeout=180)[0] for p in processes]
+    assert [p.returncode for p in processes] == [0, 0], outputs
+    assert champion(tracked) == "2", outputs
+
+
+def test_links_hide_passwords_and_name_the_way_in(tmp_path: Path) -> None:
+    server = Store("https://me:secret@mlflow.example.com/", tmp_path)
+    assert server.serve_command is None
+    link = server.compare_link("7", ["a", "b"])
+    assert link.startswith("https://mlflow.example.com/#/compare-runs?runs=%5B%22a%22")
+    assert "secret" not in link
+    local = Store(f"sqlite:///{tmp_path}/mlflow.db", tmp_path)
+    assert f"--backend-store-uri sqlite:///{tmp_path}/mlflow.db" in (local.serve_command or "")
+    assert local.runs_link("1") == "http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning"
