@@ -9,15 +9,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from patchline import targets
 from patchline.errors import UserError
 from patchline.hil import build, cycles, emulators, locate, sessions
 from patchline.hil import elf as elf_files
+from patchline.hil.cases import Case
 from patchline.hil.cycles import Cost
 from patchline.hil.elf import ARENA
 from patchline.hil.isolate import Job, stream
@@ -28,11 +27,9 @@ from patchline.network import reference
 from patchline.network.ir import Network
 from patchline.progress import track
 from patchline.schedule.plan import Plan
-from patchline.targets import Target
 
 SECOND_IMAGES = 2  # images that the second emulator repeats
 AGREEMENT = 0.001  # by how much instruction counts of two emulators may differ, relative
-INPUT_OFFSET = -128  # int8 input = uint8 pixel + this
 
 
 @dataclass(frozen=True)
@@ -87,21 +84,6 @@ class Result:
             "confusion_device": self.confusion_device,
         }
         return {name: value for name, value in values.items() if value is not None}
-
-
-@dataclass(frozen=True)
-class Case:
-    """What to benchmark: the firmware and what it was made from."""
-
-    elf: Path
-    target: Target
-    network: Network
-    plan: Plan | None
-    target_file: str | Path  # how workers load the target
-
-    @property
-    def op_names(self) -> tuple[str, ...]:
-        return tuple(op.name for op in self.network.ops)
 
 
 def run(
@@ -301,35 +283,3 @@ def _confusion(outputs: NDArray[np.int8], labels: NDArray[np.int64] | None) -> l
     np.add.at(counts, (labels, outputs.argmax(axis=1)), 1)
     rows: list[list[int]] = counts.tolist()
     return rows
-
-
-def load_case(
-    where: str | Path, target: str | Path, *, network: str | Path | None = None, plan: str | Path | None = None
-) -> Case:
-    """The benchmark of an ELF, or of a folder that holds `firmware.elf`.
-
-    Network and plan are looked for beside the ELF and in `models/<target>/` unless they are named.
-    """
-    from patchline.network import serialize
-    from patchline.schedule.plan import load_plan
-
-    where = Path(where)
-    elf = where / "firmware.elf" if where.is_dir() else where
-    if not elf.is_file():
-        raise UserError(f"{elf} does not exist: run the stage `generate`, or name a firmware")
-    board = targets.load_file(target) if isinstance(target, Path) else targets.load(target)
-    folders = (elf.parent, elf.parent.parent, Path("models") / board.name)
-    network = network or _first(folders, "network.npz")
-    if network is None:
-        raise UserError(f"no network.npz beside {elf} or in models/{board.name}/: name it with --network")
-    plan = plan or _first(folders, "plan.json")
-    return Case(elf, board, serialize.load(network), load_plan(plan) if plan else None, target)
-
-
-def _first(folders: tuple[Path, ...], name: str) -> Path | None:
-    return next((folder / name for folder in folders if (folder / name).is_file()), None)
-
-
-def image_input(images: NDArray[np.uint8]) -> NDArray[np.int8]:
-    """uint8 pixels as the network's int8 input."""
-    return (images.astype(np.int16) + INPUT_OFFSET).astype(np.int8)

@@ -1,0 +1,96 @@
+"""`patchline bench`"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from patchline.hil.bench import Result
+
+
+def command(
+    firmware: Annotated[Path, typer.Argument(help="An ELF, or a folder with firmware.elf in it.")],
+    target: Annotated[str, typer.Option(help="Name of the board, or the path of a board file.")],
+    emulator: Annotated[str, typer.Option(help="auto, renode, qemu, unicorn or serial:/dev/ttyX.")] = "auto",
+    network: Annotated[
+        Path | None, typer.Option(help="The network (.npz); default: beside the ELF, models/<target>/.")
+    ] = None,
+    plan: Annotated[Path | None, typer.Option(help="The plan (.json); default: as for the network.")] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="Prepared images (.npz with `images`, and `labels` if known).")
+    ] = None,
+    count: Annotated[int | None, typer.Option(help="Use only the first images.", min=1)] = None,
+    traced: Annotated[int, typer.Option(help="Images whose instructions are counted.", min=1)] = 2,
+    workers: Annotated[int | None, typer.Option(help="Processes; default: one per core.", min=1)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """Run a firmware on an emulator or a real board, hold every output against the reference, and measure.
+
+    Without --images it takes data/prepared/test.npz, and random images where that is missing too. Exit code 1 when the
+    firmware faults, hangs, differs from the reference or does not have the planned size.
+    """
+    import json
+    from dataclasses import asdict
+
+    from patchline.hil import bench, cases
+    from patchline.hil.outcome import RunError
+
+    named = Path(target) if target.endswith((".yaml", ".yml")) else target
+    case = cases.load_case(firmware, named, network=network, plan=plan)
+    pixels, labels, source = cases.load_images(images, case.network, count)
+    try:
+        result = bench.run(case, pixels, labels, emulator=emulator, traced_images=traced, workers=workers)
+    except RunError as error:
+        raise error.as_user_error(case.op_names) from None
+    if as_json:
+        metrics = {**result.metrics(), "images_from": source}
+        print(
+            json.dumps({"target": result.target, **metrics, "per_op": [asdict(row) for row in result.per_op]}, indent=2)
+        )
+    else:
+        _show(result, source)
+
+
+def _show(result: Result, source: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    figures = Table(box=None, pad_edge=False, show_header=False)
+    sizes = result.sizes
+    rows = [
+        ("target", f"{result.target}, {result.images} images from {source} on {result.emulator}"),
+        ("checked by", result.checked_by),
+        ("equal to the reference", f"{result.bit_exact_outputs:.0%} of the outputs"),
+        ("SRAM", f"{sizes.sram:,} bytes = arena {sizes.arena:,} + static {sizes.static:,} + stack {sizes.stack:,}"),
+        ("stack used", f"{result.stack_bytes:,} bytes"),
+        ("flash", f"{sizes.flash:,} bytes"),
+        ("instructions", f"{result.instructions:,} an inference"),
+        (
+            "latency, estimate",
+            f"{result.latency_ms_est:.2f} ms ({result.cycles_est:,} cycles, model {result.cycle_model})",
+        ),
+    ]
+    if result.accuracy_device is not None:
+        rows.insert(2, ("accuracy on the device", f"{result.accuracy_device:.4f}"))
+    for name, value in rows:
+        figures.add_row(name, value)
+    console = Console()
+    console.print(figures)
+    console.print()
+    table = Table(box=None, pad_edge=False)
+    for title in ("op", "kind", "instructions", "cycles, est.", "ms, est.", "share"):
+        table.add_column(title, justify="left" if title in ("op", "kind") else "right")
+    for row in result.per_op:
+        share = row.cycles_est / result.cycles_est if result.cycles_est else 0
+        table.add_row(
+            row.op,
+            row.kind,
+            f"{row.instructions:,}",
+            f"{row.cycles_est:,}",
+            f"{row.latency_ms_est:.3f}",
+            f"{share:.1%}",
+        )
+    console.print(table)

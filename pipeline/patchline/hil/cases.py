@@ -1,0 +1,98 @@
+"""What a benchmark runs: a firmware with the network and the plan it was made from, and images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from patchline import targets
+from patchline.errors import UserError
+from patchline.network.ir import Network
+from patchline.schedule.plan import Plan
+from patchline.targets import Target
+
+INPUT_OFFSET = -128  # int8 input = uint8 pixel + this
+
+
+@dataclass(frozen=True)
+class Case:
+    """What to benchmark: the firmware and what it was made from."""
+
+    elf: Path
+    target: Target
+    network: Network
+    plan: Plan | None
+    target_file: str | Path  # how workers load the target
+
+    @property
+    def op_names(self) -> tuple[str, ...]:
+        return tuple(op.name for op in self.network.ops)
+
+
+def load_case(
+    where: str | Path, target: str | Path, *, network: str | Path | None = None, plan: str | Path | None = None
+) -> Case:
+    """The benchmark of an ELF, or of a folder that holds `firmware.elf`.
+
+    Network and plan are looked for beside the ELF and in `models/<target>/` unless they are named.
+    """
+    from patchline.network import serialize
+    from patchline.schedule.plan import load_plan
+
+    where = Path(where)
+    elf = where / "firmware.elf" if where.is_dir() else where
+    if not elf.is_file():
+        raise UserError(f"{elf} does not exist: run the stage `generate`, or name a firmware")
+    board = targets.load_file(target) if isinstance(target, Path) else targets.load(target)
+    folders = (elf.parent, elf.parent.parent, Path("models") / board.name)
+    network = network or _first(folders, "network.npz")
+    if network is None:
+        raise UserError(f"no network.npz beside {elf} or in models/{board.name}/: name it with --network")
+    plan = plan or _first(folders, "plan.json")
+    return Case(elf, board, serialize.load(network), load_plan(plan) if plan else None, target)
+
+
+def _first(folders: tuple[Path, ...], name: str) -> Path | None:
+    return next((folder / name for folder in folders if (folder / name).is_file()), None)
+
+
+def image_input(images: NDArray[np.uint8]) -> NDArray[np.int8]:
+    """uint8 pixels as the network's int8 input."""
+    return (images.astype(np.int16) + INPUT_OFFSET).astype(np.int8)
+
+
+def at_input_size(images: NDArray[np.uint8], network: Network) -> NDArray[np.uint8]:
+    """The images at the network's input size, as the quantised network saw them."""
+    height, width, _ = network.tensors[network.input].shape
+    if images.shape[1:3] == (height, width) or height != width:
+        return images
+    from patchline.supernet.images import resize
+
+    return resize(images, height)
+
+
+def load_images(
+    path: Path | None, network: Network, count: int | None
+) -> tuple[NDArray[np.int8], NDArray[np.int64] | None, str]:
+    """Input images, labels where there are some, and where they come from.
+
+    `path` None: the prepared test images, or random ones (seeded) where there are none of the network's channels.
+    """
+    default = Path("data/prepared/test.npz")
+    chosen = path or (default if default.is_file() else None)
+    if chosen is None:
+        shape = network.tensors[network.input].shape
+        random = np.random.default_rng(0).integers(-128, 128, (count or 10, *shape), dtype=np.int8)
+        return random, None, "a random generator"
+    try:
+        with np.load(chosen, allow_pickle=False) as arrays:
+            images = arrays["images"][:count]
+            labels = arrays["labels"][:count] if "labels" in arrays else None
+    except (OSError, KeyError, ValueError) as error:
+        raise UserError(
+            f"cannot read images from {chosen}: {error}; it must be an .npz with `images` uint8 [N, H, W, C]"
+        ) from None
+    return image_input(at_input_size(images, network)), labels, str(chosen)

@@ -1,0 +1,45 @@
+"""Stage benchmark (one target): build/<target>/firmware.elf on an emulated board, over the test images.
+
+python stages/benchmark.py TARGET -> metrics/<target>/benchmark.json, plots/<target>/per_op.csv
+"""
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from patchline import data, files
+from patchline.config import load_params
+from patchline.errors import UserError, run_main
+from patchline.hil import bench, cases
+from patchline.hil.outcome import RunError
+
+
+def main(name: str) -> None:
+    params = load_params().benchmark
+    models = Path("models") / name
+    case = cases.load_case(Path("build") / name, name, network=models / "network.npz", plan=models / "plan.json")
+    test = data.load_split("test")
+    images, labels = test.images[: params.images], test.labels[: params.images]
+    try:
+        result = bench.run(
+            case,
+            cases.image_input(cases.at_input_size(images, case.network)),
+            labels,
+            emulator=params.emulator,
+            traced_images=params.traced_images,
+        )
+    except RunError as error:
+        raise error.as_user_error(case.op_names) from None
+    files.write_json(f"metrics/{name}/benchmark.json", result.metrics())
+    files.write_csv(f"plots/{name}/per_op.csv", [asdict(row) for row in result.per_op])
+    print(
+        f"{name}: accuracy {result.accuracy_device:.4f} on the device, {result.sizes.sram:,} bytes of SRAM, "
+        f"{result.sizes.flash:,} of flash, {result.instructions:,} instructions, "
+        f"{result.latency_ms_est:.1f} ms (estimate)"
+    )
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        run_main(lambda: (_ for _ in ()).throw(UserError("name one target: python stages/benchmark.py stm32f412")))
+    run_main(main, sys.argv[1])
