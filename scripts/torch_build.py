@@ -14,6 +14,7 @@ import subprocess
 import sys
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 SECONDS = 90
 
@@ -22,8 +23,9 @@ def main(lock: str) -> None:
     found = re.search(r"^torch==(\S+)", Path(lock).read_text(), re.MULTILINE)
     if found is None or installed() == found[1]:
         return
-    alone = urls(f"torch=={found[1]}", "--no-deps")
-    if not alone or re.search(r"cpu", alone[0]):
+    alone = would_install(f"torch=={found[1]}", "--no-deps")
+    needs = [need for item in alone for need in item["metadata"].get("requires_dist", [])]
+    if not any(need.startswith(("nvidia-", "cuda-")) for need in needs):
         return
     print("== pip is configured to take the CUDA build of torch; Patchline needs only the CPU build.")
     print(f"== Download: {download_size(found[1])}. For the CPU build stop here (Ctrl-C), configure pip with")
@@ -38,14 +40,14 @@ def installed() -> str | None:
         return None
 
 
-def urls(requirement: str, *options: str) -> list[str]:
-    """Where pip would take `requirement` from; empty when it does not say in time."""
+def would_install(requirement: str, *options: str) -> list[dict[str, Any]]:
+    """What pip's report says it would install for `requirement`; empty when it does not say in time."""
     command = [sys.executable, "-m", "pip", "install", "--dry-run", "--quiet", "--ignore-installed", "--report", "-"]
     try:
         result = subprocess.run(
             [*command, *options, requirement], capture_output=True, text=True, timeout=SECONDS, check=True
         )
-        return [item["download_info"]["url"] for item in json.loads(result.stdout)["install"]]
+        return list(json.loads(result.stdout)["install"])
     except (OSError, subprocess.SubprocessError, ValueError, KeyError):
         return []
 
@@ -53,9 +55,9 @@ def urls(requirement: str, *options: str) -> list[str]:
 def download_size(version: str) -> str:
     """Size of torch and of what comes with it, asked from the server that pip uses."""
     total = 0
-    for url in urls(f"torch=={version}"):
+    for item in would_install(f"torch=={version}"):
         try:
-            request = urllib.request.Request(url.partition("#")[0], method="HEAD")
+            request = urllib.request.Request(item["download_info"]["url"].partition("#")[0], method="HEAD")
             with urllib.request.urlopen(request, timeout=5) as answer:
                 total += int(answer.headers["Content-Length"])
         except (OSError, TypeError, ValueError):
