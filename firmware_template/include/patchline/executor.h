@@ -88,9 +88,10 @@ extern uint16_t pl_current_op; /* the operator that runs; PL_NO_OP between infer
 const int8_t *model_output(uint32_t i);
 
 typedef struct {
+    uint32_t scale; /* in units of 10^-decimals; 255 * scale fits 32 bits */
     uint16_t tensor;
     int8_t zero;
-    uint32_t scale_micro; /* scale in units of 1e-6 */
+    uint8_t decimals;
 } pl_output;
 
 extern const pl_output pl_outputs[];

@@ -1,4 +1,4 @@
-/* conv_block.S in C, for hosts that emulate the DSP instructions. */
+/* conv_block_armv7em.S in C, for hosts that emulate the DSP instructions. */
 #include "conv_block.h"
 #include "patchline/requantise.h"
 

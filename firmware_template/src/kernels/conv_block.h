@@ -4,7 +4,7 @@
 
 #include "patchline/kernels.h"
 
-/* conv_block.S reads this by offset. */
+/* conv_block_armv7em.S reads this by offset. */
 typedef struct {
     const uint32_t *x;     /* [pairs of inputs][pixels]: two int16 a word */
     const int8_t *weights; /* of the first channel pair */

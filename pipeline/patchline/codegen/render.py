@@ -62,12 +62,9 @@ def model_c(network: Network, plan: Plan, tables: Tables, golden: Sequence[Golde
             }
         )  # fmt: skip
     outputs = [
-        {
-            "tensor": index, "name": name, "zero": network.tensors[name].zero_point,
-            "scale_micro": min(2**32 - 1, round(network.tensors[name].scale * 1e6)),
-        }
+        {"tensor": index, "name": name, "zero": network.tensors[name].zero_point, **_decimal(network.tensors[name].scale)}
         for name, index in zip(network.outputs, tables.outputs, strict=True)
-    ]  # fmt: skip
+    ]
     vectors = [
         {"input": _numbers(image.reshape(-1), 8), "output": _numbers(_joined(expected), 8)} for image, expected in golden
     ]
@@ -103,6 +100,12 @@ def board_make(target: Target) -> str:
     fpu = {"cortex-m4": "fpv4-sp-d16", "cortex-m7": "fpv5-sp-d16"}[target.core]
     flags = f"-mfloat-abi=hard -mfpu={fpu}" if target.fpu else "-mfloat-abi=soft"
     return f"CPU_FLAGS := -mcpu={target.core} -mthumb {flags}\nUART := {UART_DRIVERS[target.uart.kind]}\n"
+
+
+def _decimal(scale: float) -> dict[str, int]:
+    """`scale` as a whole number of 10^-decimals that 255 times fits 32 bits: the firmware prints results without floats."""
+    decimals = next((d for d in (6, 3) if 255 * scale * 10**d < 2**32), 0)
+    return {"scale": min(round(scale * 10**decimals), (2**32 - 1) // 255), "decimals": decimals}
 
 
 def _array(name: str, array: Array) -> dict[str, Any]:
