@@ -3,13 +3,12 @@
 python stages/benchmark.py TARGET -> metrics/<target>/benchmark.json, plots/<target>/per_op.csv
 """
 
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
 from patchline import data, files
 from patchline.config import load_params
-from patchline.errors import UserError, run_main
+from patchline.errors import run_for_target
 from patchline.hil import bench, cases
 from patchline.hil.outcome import RunError
 
@@ -40,6 +39,4 @@ def main(name: str) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        run_main(lambda: (_ for _ in ()).throw(UserError("name one target: python stages/benchmark.py stm32f412")))
-    run_main(main, sys.argv[1])
+    run_for_target(main)

@@ -31,3 +31,10 @@ def run_main(main: Callable[..., None], *args: object) -> None:
         sys.exit(report(error))
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def run_for_target(main: Callable[[str], None]) -> None:
+    """Run a stage script's `main(target)` with the one argument of its command line."""
+    if len(sys.argv) != 2:
+        sys.exit(report(UserError(f"name one board: python {sys.argv[0]} stm32f412")))
+    run_main(main, sys.argv[1])
