@@ -64,7 +64,8 @@ HookRequest = tuple[int, Callable[..., Any], int, int]  # kind, callback, first 
 
 PAGE = 4096
 NOWHERE = 0xFFFF_FFF0  # `until` address that no firmware reaches
-SLICE_US = 500_000  # how long the core runs before limits are looked at
+SLICE_US = 500_000  # how long the core runs before the time limit is looked at
+CHUNK_BLOCKS = 400_000  # blocks recorded before they are packed and the instruction limit is looked at
 STACK_NEAR = 4096  # an access this close below the stack's limit, with the pointer beyond it, is an overflow
 STACK_PAINT = 0xA5A5_A5A5
 
@@ -156,9 +157,12 @@ class UnicornBoard:
         trace = self.trace = Trace()
         self._counted = self._total = 0
         append = trace.pending.append
+        pending, chunk = trace.pending, CHUNK_BLOCKS
 
-        def block(_uc: Uc, address: int, size: int, _data: object) -> None:
+        def block(uc: Uc, address: int, size: int, _data: object) -> None:
             append(address | size << SIZE_SHIFT)
+            if len(pending) > chunk:
+                uc.emu_stop()
 
         def enter(name: str) -> Callable[[Uc, int, int, object], None]:
             def note(uc: Uc, _address: int, _size: int, _data: object) -> None:
@@ -261,10 +265,12 @@ class UnicornBoard:
         end = time.monotonic() + self.limit_s
         while not self.uart.waiting:
             try:
-                self.uc.emu_start(self.pc, NOWHERE, timeout=SLICE_US)
+                self.uc.emu_start(self.pc, NOWHERE, timeout=SLICE_US if self.trace is None else 0)
             except UcError as error:
                 self._failure = self._failure or self._fault(str(error), None)
             self.pc = self.uc.reg_read(UC_ARM_REG_PC) | 1
+            if self.trace is not None and len(self.trace.pending) > CHUNK_BLOCKS:
+                self.trace.pending.pop()  # stopped in front of this block; it is announced again
             if self._failure is not None:
                 failure, self._failure = self._failure, None
                 raise failure

@@ -10,6 +10,10 @@
 #define GAIN 1 /* another value: wrong weights */
 #endif
 
+#ifndef REPEAT
+#define REPEAT 1 /* time wasted in front of each row */
+#endif
+
 #define REG(address) (*(volatile uint32_t *)(address))
 
 __attribute__((section(".arena"))) int8_t arena[64];
@@ -143,6 +147,7 @@ void __attribute__((noinline)) pl_infer(void) {
     for (int c = 0; c < CHANNELS; c++) { sums[c] = 0; }
     for (int y = 0; y < HEIGHT; y++) {
         (void)board_read_row(y, 0, WIDTH, arena);
+        for (volatile int i = 1; i < REPEAT; i++) { }
         (void)pl_fire(0);
     }
     (void)pl_fire(1);
@@ -166,6 +171,7 @@ int main(void) {
         if (starts(line, "infer")) { pl_infer(); print("m-infer-done\r\n"); }
         else if (starts(line, "x-out")) { pair("x-out-[", outputs[0], outputs[1]); }
         else if (starts(line, "x-cycles")) { pair("x-cycles-[", (int32_t)total, (int32_t)waited); }
+        else if (starts(line, "x-stack")) { pair("x-stack-[", 0, 512); }
         else if (starts(line, "name")) { print("m-name-dut-[tiny]\r\n"); }
         else { print("e-[unknown command]\r\n"); }
         print("m-ready\r\n");

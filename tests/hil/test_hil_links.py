@@ -1,0 +1,145 @@
+"""The same firmware over QEMU's socket and over a serial port; processes that die or fall silent."""
+
+from __future__ import annotations
+
+import os
+import pty
+import threading
+import time
+import tty
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from patchline import targets
+from patchline.errors import UserError
+from patchline.hil import emulators, qemu, sessions
+from patchline.hil.client import Client
+from patchline.hil.isolate import Job, call, stream
+from patchline.hil.outcome import RunError
+from patchline.hil.serial_port import SerialBoard
+from patchline.hil.sessions import Ended, Inference, Setup
+from patchline.hil.unicorn_board import UnicornBoard
+
+needs_qemu = pytest.mark.skipif(bool(qemu.why_not()), reason=qemu.why_not() or "QEMU is there")
+
+
+@needs_qemu
+@pytest.mark.parametrize("name", ["mps2-an386", "mps2-an500"])
+def test_qemu_and_unicorn_agree_on_outputs_and_instructions(tiny, images, reference, name) -> None:
+    elf = tiny(name, "REPEAT=2000")
+    setup = Setup(elf.path, name)
+    *theirs, ended = call(sessions.linked, setup, "qemu", [0, 1, 2], images, timeout_s=60)
+    mine = [i for i in call(sessions.traced, setup, [0, 1, 2], images, timeout_s=60) if isinstance(i, Inference)]
+    assert isinstance(ended, Ended)
+    for ours, other, image in zip(mine, theirs, images, strict=True):
+        assert np.array_equal(ours.outputs, reference(image))
+        assert np.array_equal(other.outputs, reference(image))
+        assert ours.instructions is not None and ours.instructions > 80_000
+        assert other.instructions == pytest.approx(ours.instructions, rel=0.001)
+
+
+@needs_qemu
+@pytest.mark.parametrize(
+    ("define", "text"), [("BREAK_WRITE=0x30000000u", "0x30000000"), ("BREAK_UNDEFINED", "Undefined Instruction")]
+)
+def test_qemu_names_a_fault(tiny, images, define, text) -> None:
+    link = qemu.QemuBoard(tiny("mps2-an386", define), targets.load("mps2-an386"))
+    try:
+        client = Client(link, timeout_s=20)
+        client.boot()
+        with pytest.raises(RunError, match=text) as caught:
+            client.infer(images[0])
+        assert caught.value.kind == "fault"
+    finally:
+        link.close()
+
+
+@needs_qemu
+def test_a_silent_device_is_a_hang(tiny, images) -> None:
+    link = qemu.QemuBoard(tiny("mps2-an386", "BREAK_LOOP"), targets.load("mps2-an386"))
+    try:
+        client = Client(link, timeout_s=1)
+        client.boot()
+        with pytest.raises(RunError, match="no answer") as caught:
+            client.infer(images[0])
+        assert caught.value.kind == "hang"
+    finally:
+        link.close()
+
+
+def test_a_board_on_a_serial_port(tiny, images, reference) -> None:
+    """A pseudo terminal stands for the port, an emulated board for the real one behind it."""
+    board = UnicornBoard(tiny("stm32f412"), targets.load("stm32f412"))
+    master, slave = pty.openpty()
+    tty.setraw(slave)
+    running = True
+
+    def device() -> None:
+        while running:
+            data = board.read(0)
+            if data:
+                os.write(master, data)
+            board.write(os.read(master, 4096))
+
+    thread = threading.Thread(target=device, daemon=True)
+    thread.start()
+    time.sleep(0.1)
+    link = SerialBoard(os.ttyname(slave), 115_200)
+    client = Client(link, timeout_s=20)
+    assert client.command("name").lines[-1] == "m-name-dut-[tiny]"
+    client.infer(images[2])
+    assert np.array_equal(client.outputs(), reference(images[2]))
+    running = False
+    link.write(b"name%")
+    thread.join(timeout=5)
+    link.close()
+
+
+def test_a_serial_port_that_does_not_exist() -> None:
+    with pytest.raises(UserError, match="cannot open the serial port"):
+        SerialBoard("/dev/no-such-port", 115_200)
+
+
+def test_an_emulator_that_cannot_run_the_board_says_why() -> None:
+    with pytest.raises(UserError, match="does not have the memory map"):
+        emulators.check_choice("qemu", targets.load("stm32f412"))
+    with pytest.raises(UserError, match="choose one of"):
+        emulators.check_choice("spice", targets.load("stm32f412"))
+
+
+def counts(until: int) -> Iterator[int]:
+    yield from range(until)
+
+
+def dies() -> Iterator[int]:
+    yield 1
+    os._exit(7)
+
+
+def sleeps() -> Iterator[int]:
+    yield 1
+    time.sleep(60)
+
+
+def fails() -> Iterator[int]:
+    yield 1
+    raise RunError("fault", "so it goes", op=3, pc=0x0800_0100, address=0x2000_0000)
+
+
+@pytest.mark.parametrize(
+    ("job", "kind", "text"),
+    [(dies, "crash", "exit code 7"), (sleeps, "timeout", "nothing for"), (fails, "fault", "so it goes")],
+)
+def test_a_process_that_ends_badly_is_a_typed_error(job, kind, text) -> None:
+    seen = []
+    with pytest.raises(RunError, match=text) as caught:
+        seen.extend(stream([Job(job, ()), Job(sleeps, ())], silence_s=5 if job is not sleeps else 0.5))
+    assert caught.value.kind == kind
+    if job is fails:
+        assert (caught.value.op, caught.value.pc, caught.value.address) == (3, 0x0800_0100, 0x2000_0000)
+
+
+def test_results_of_several_processes_come_together() -> None:
+    assert sorted(stream([Job(counts, (3,)), Job(counts, (2,))], silence_s=30)) == [0, 0, 1, 1, 2]
