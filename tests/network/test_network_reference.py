@@ -27,7 +27,12 @@ def tflite(acc: int, multiplier: int, shift: int, zero: int, clamp: tuple[int, i
     return min(max(result + zero, clamp[0]), clamp[1])
 
 
-RULES = {"single": single, "tflite": tflite}
+def tflite_once(acc: int, multiplier: int, shift: int, zero: int, clamp: tuple[int, int]) -> int:
+    rounded = (2 * acc * multiplier + 2 ** (31 - shift)) // 2 ** (32 - shift)
+    return min(max(rounded + zero, clamp[0]), clamp[1])
+
+
+RULES = {"single": single, "tflite": tflite, "tflite_once": tflite_once}
 
 
 def network_of(op, *tensors: Tensor) -> Network:
@@ -39,7 +44,7 @@ def image(tensor: Tensor, seed: int = 1) -> np.ndarray:
 
 
 def requant(rule: str, reals: list[float]) -> Requant:
-    return arithmetic.single_requant(reals) if rule == "single" else arithmetic.tflite_requant(reals)
+    return arithmetic.single_requant(reals) if rule == "single" else arithmetic.tflite_requant(reals, rule)
 
 
 def window(t: Tensor, x: np.ndarray, y: int, col: int, kernel, stride, pad):
@@ -51,7 +56,7 @@ def window(t: Tensor, x: np.ndarray, y: int, col: int, kernel, stride, pad):
                 yield i, j, x[row, column].astype(int)
 
 
-@pytest.mark.parametrize("rule", ["single", "tflite"])
+@pytest.mark.parametrize("rule", list(RULES))
 @pytest.mark.parametrize(
     ("kernel", "stride", "pad", "out"),
     [((3, 3), (2, 2), (0, 1), (3, 4)), ((1, 1), (2, 2), (0, 0), (3, 4)), ((4, 2), (1, 3), (2, 0), (6, 2))],

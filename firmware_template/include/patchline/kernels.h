@@ -33,7 +33,7 @@ typedef struct {
     const int8_t *shifts;
     int16_t low, high; /* clamp */
     int8_t zero;       /* zero point of the output */
-    uint8_t tflite;    /* rule: 0 single, 1 tflite */
+    uint8_t tflite;    /* rule: 0 single, 1 tflite, 2 tflite_once */
     uint8_t plain;     /* rule single, no shifts, full clamp: one SMMLAR and one saturation */
 } pl_requant;
 

@@ -41,6 +41,12 @@ static inline int32_t pl_tflite_multiply(int32_t x, int32_t multiplier, int32_t 
     return pl_rounding_shift_right(pl_high_multiply(x, multiplier), (uint32_t)-shift);
 }
 
+/* x * multiplier * 2^(shift - 31) with one rounding, halves up (TFLite's fully connected kernel). */
+static inline int32_t pl_rounding_multiply(int32_t x, int32_t multiplier, int32_t shift)
+{
+    return (int32_t)(((int64_t)x * multiplier + ((int64_t)1 << (30 - shift))) >> (31 - shift));
+}
+
 /* total / count rounded, halves away from zero. */
 static inline int32_t pl_rounded_division(int32_t total, int32_t count)
 {
@@ -54,6 +60,9 @@ static inline int8_t pl_requantise(const pl_requant *q, int32_t i, int32_t acc)
     const int32_t multiplier = q->scale[i].multiplier;
     if (q->plain) {
         return (int8_t)pl_saturate8(pl_smmlar(acc, multiplier, q->zero));
+    }
+    if (q->tflite == 2) {
+        return (int8_t)pl_clamp(pl_rounding_multiply(acc, multiplier, q->shifts[i]) + q->zero, q->low, q->high);
     }
     if (q->tflite) {
         return (int8_t)pl_clamp(pl_tflite_multiply(acc, multiplier, q->shifts[i]) + q->zero, q->low, q->high);

@@ -62,6 +62,8 @@ class Lowered:
         return sum(array.bytes for array in self.arrays)
 
 
+RULES = ("single", "tflite", "tflite_once")  # as in struct pl_requant
+
 Lowering = Callable[[Any, list[Tensor], Tensor], Lowered]
 
 
@@ -91,7 +93,8 @@ def _requant(
     if shifted:
         arrays.append(Array("int8_t", np.pad(shifts, (0, even - entries)).astype(np.int8)))
     plain = single and not shifted and clamp == (-128, 127)
-    fields |= {"scale": arrays[0], "shifts": arrays[1] if shifted else "NULL", "tflite": not single, "plain": plain}
+    rule = RULES.index(requant.rule)
+    fields |= {"scale": arrays[0], "shifts": arrays[1] if shifted else "NULL", "tflite": rule, "plain": plain}
     return fields, tuple(arrays)
 
 

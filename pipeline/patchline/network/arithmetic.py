@@ -11,7 +11,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from patchline.network.ir import Requant
+from patchline.network.ir import Requant, Rule
 
 Int64Array = NDArray[np.int64]
 
@@ -46,6 +46,8 @@ def requantise(acc: Int64Array, requant: Requant, zero_point: int, clamp: tuple[
     """Rescale accumulators [..., channels] to int8 by the rule of `requant`."""
     if requant.rule == "tflite":
         scaled = tflite_multiply(acc, requant.multipliers.astype(np.int64), requant.shifts.astype(np.int64))
+    elif requant.rule == "tflite_once":
+        scaled = rounding_multiply(acc, requant.multipliers.astype(np.int64), requant.shifts.astype(np.int64))
     else:
         if requant.shifts.any():
             # the shift is done in int32 on the device: wrap the same way
@@ -71,6 +73,12 @@ def tflite_multiply(acc: Int64Array, multiplier: Int64Array | int, shift: Int64A
     remainder = high & mask
     threshold = (mask >> 1) + (high < 0)
     return np.asarray((high >> right) + (remainder > threshold), dtype=np.int64)
+
+
+def rounding_multiply(acc: Int64Array, multiplier: Int64Array | int, shift: Int64Array | int) -> Int64Array:
+    """acc * multiplier * 2^(shift - 31) with one rounding, halves up; shift <= 30."""
+    total = 31 - np.asarray(shift, dtype=np.int64)
+    return np.asarray((acc * multiplier + (np.int64(1) << (total - 1))) >> total, dtype=np.int64)
 
 
 def add_constants(
@@ -113,8 +121,8 @@ def quantise_multiplier(real: float) -> tuple[int, int]:
     return multiplier, shift
 
 
-def tflite_requant(real: NDArray[np.float64] | list[float] | float) -> Requant:
-    """TFLite's integer form of real multipliers (scale_x * scale_w / scale_y, in float64).
+def tflite_requant(real: NDArray[np.float64] | list[float] | float, rule: Rule = "tflite") -> Requant:
+    """TFLite's integer form of real multipliers (scale_x * scale_w / scale_y, in float64); `rule` is one of TFLite's.
 
     Raises ValueError for a multiplier that is negative, not finite or 2^30 and more.
     """
@@ -122,7 +130,7 @@ def tflite_requant(real: NDArray[np.float64] | list[float] | float) -> Requant:
     if any(shift > 30 for _, shift in pairs):
         raise ValueError(f"requantisation multiplier out of range: {real}")
     return Requant(
-        np.array([m for m, _ in pairs], dtype=np.int32), np.array([s for _, s in pairs], dtype=np.int32), "tflite"
+        np.array([m for m, _ in pairs], dtype=np.int32), np.array([s for _, s in pairs], dtype=np.int32), rule
     )
 
 

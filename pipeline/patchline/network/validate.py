@@ -124,7 +124,7 @@ def _check_requant(op: Op, requant: Requant, entries: int) -> None:
         _require(len(array) in (1, entries), op.name, f"has {len(array)} requantisation constants, not {entries}")
     _require(len(requant.multipliers) == len(requant.shifts), op.name, "has unequal requantisation constants")
     low, high = (0, 31) if requant.rule == "single" else (-31, 30)
-    _require(requant.rule in ("single", "tflite"), op.name, f"has the rule {requant.rule}")
+    _require(requant.rule in ("single", "tflite", "tflite_once"), op.name, f"has the rule {requant.rule}")
     _require(bool(np.all((requant.shifts >= low) & (requant.shifts <= high))), op.name, "has shifts out of range")
     _require(bool(np.all(requant.multipliers >= 0)), op.name, "has negative multipliers")
 

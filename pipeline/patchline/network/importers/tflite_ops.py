@@ -187,7 +187,7 @@ def fully_connected(state: State, op: FileOp) -> Value:
     products = (
         np.float64(np.float32(step) * scales.astype(np.float32)) if _input(op, 1).scales.size == 1 else step * scales
     )
-    requant = arithmetic.tflite_requant(products / out.scale)
+    requant = arithmetic.tflite_requant(products / out.scale, "tflite_once")
     if covering(flat, 1):
         kernel, size, arranged = view.hwc[:2], (1, 1), dense_weights(flat, 1, values)
     elif flat.dims[1] == view.whole("C"):
