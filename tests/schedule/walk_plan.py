@@ -60,11 +60,11 @@ def walk(graph: Graph, plan: Plan) -> TaggedArena:
             for tile_col in range(segment.tile_cols):
                 rows = {r.tensor: r.rows[tile_row] for r in segment.ranges}
                 cols = {r.tensor: r.cols[tile_col] for r in segment.ranges}
-                if tile_row == tile_col == 0:
-                    for op in network.ops[segment.first_op : segment.end_op]:
-                        if isinstance(op, GlobalPool):
-                            arena.scribble(arena.work[op.name, "accumulator"])
                 for step in segment.steps:
+                    if tile_row == tile_col == 0:
+                        for op in network.ops[step[0] : step[1]]:
+                            if isinstance(op, GlobalPool):  # its sums start from zero here
+                                arena.scribble(arena.work[op.name, "accumulator"])
                     _run_step(arena, graph, plan, step, rows, cols)
     for name in network.outputs:
         t = network.tensors[name]
