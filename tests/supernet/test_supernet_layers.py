@@ -63,7 +63,7 @@ def test_files_bring_back_the_same_network(tmp_path) -> None:
     images = split(16).images
     loaded = load_static(tmp_path / "subnet.pt")
     assert loaded.arch == static.arch
-    assert torch.equal(loaded(to_input(images, 48)), static(to_input(images, 48)))
+    assert torch.equal(loaded(to_input(images, 64)), static(to_input(images, 64)))
     assert accuracy(loaded, images, split(16).labels) == accuracy(static, images, split(16).labels)
 
 

@@ -14,7 +14,7 @@ from patchline.config import TrainSupernetParams
 from patchline.supernet import Supernet, checkpoint
 from patchline.supernet.train import learning_rate, train_supernet
 
-PARAMS = TrainSupernetParams(epochs=2, batch_size=16, learning_rate=0.1)
+PARAMS = TrainSupernetParams(epochs=2, batch_size=16, learning_rate=0.01)
 
 
 def _train(folder: Path, **more) -> tuple[Supernet, object]:
@@ -65,7 +65,7 @@ def test_a_killed_process_resumes(tmp_path) -> None:
         def kill(step):
             if step == 5:
                 os.kill(os.getpid(), signal.SIGKILL)
-        params = TrainSupernetParams(epochs=2, batch_size=16, learning_rate=0.1)
+        params = TrainSupernetParams(epochs=2, batch_size=16, learning_rate=0.01)
         train.train_supernet(params, 1, 2, split(96), split(32, seed=1), Path(sys.argv[1]), space=TINY, after_step=kill)
     """)
     result = subprocess.run([sys.executable, "-c", script, str(tmp_path / "cut")], env=_environment(), timeout=60)
@@ -81,7 +81,8 @@ def test_a_killed_process_resumes(tmp_path) -> None:
 def test_two_processes_share_the_work(tmp_path) -> None:
     """torchrun with gloo: same code path, both processes end with the same weights, only the first writes."""
     script = tmp_path / "run.py"
-    script.write_text(textwrap.dedent("""
+    script.write_text(
+        textwrap.dedent("""
         import sys
         from pathlib import Path
         import torch
@@ -89,7 +90,7 @@ def test_two_processes_share_the_work(tmp_path) -> None:
         from patchline.config import TrainSupernetParams
         from patchline.supernet.train import train_supernet
         from patchline.supernet.workers import joined_workers
-        params = TrainSupernetParams(epochs=2, batch_size=16, learning_rate=0.1)
+        params = TrainSupernetParams(epochs=2, batch_size=16, learning_rate=0.01)
         folder = Path(sys.argv[1])
         with joined_workers() as workers:
             assert workers.count == 2
@@ -98,7 +99,8 @@ def test_two_processes_share_the_work(tmp_path) -> None:
             )
             torch.save(net.state_dict(), folder / f"{workers.rank}.pt")
             assert bool(history.epochs) == workers.leads
-    """))
+    """)
+    )
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", script, tmp_path]
     subprocess.run(list(map(str, command)), env=_environment(), check=True, timeout=120)
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))

@@ -32,8 +32,6 @@ class Supernet(nn.Module):
         self.blocks = nn.ModuleList(blocks)
         self.head = ElasticConv(width, largest.head)
         self.classifier = nn.Linear(largest.head, classes)
-        nn.init.normal_(self.classifier.weight, std=0.01)
-        nn.init.zeros_(self.classifier.bias)
 
     def pairs(self, arch: Architecture) -> list[tuple[ElasticBlock, Block]]:
         """Every block of `arch` with the elastic block that it is cut from."""

@@ -44,9 +44,10 @@ class Space:
         for s, stage in enumerate(self.stages):
             width, depth = choose(f"width{s}", stage.widths), choose(f"depth{s}", stage.depths)
             blocks = []
-            for b in range(depth):
+            for b in range(stage.depths[-1]):  # all are asked for, so that every architecture has the same choices
                 kernel, expand = choose(f"kernel{s}_{b}", stage.kernels), choose(f"expand{s}_{b}", stage.expands)
-                blocks.append(Block(kernel, expand, width, stage.stride if b == 0 else 1))
+                if b < depth:
+                    blocks.append(Block(kernel, expand, width, stage.stride if b == 0 else 1))
             stages.append(tuple(blocks))
         return Architecture(resolution, stem, tuple(stages), choose("head", self.heads), classes)
 
@@ -63,12 +64,12 @@ class Space:
 
 SMALL = Space(
     "small",
-    resolutions=(48, 64, 80, 96),
+    resolutions=(64, 80, 96),
     stems=(8, 16),
     heads=(96, 128),
     stages=(
         Stage((8, 16), 2, kernels=(3, 5)),
-        Stage((16,), 1, (1, 2), (3, 5), (3, 4)),
+        Stage((16,), 1, (1,), (3, 5), (2, 3)),
         Stage((24, 32), 2, (1, 2), (3, 5), (3, 4)),
         Stage((40, 48, 64), 2, (1, 2), (3, 5), (3, 4)),
     ),

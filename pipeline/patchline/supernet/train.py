@@ -26,8 +26,8 @@ from patchline.supernet.model import Supernet
 from patchline.supernet.space import SPACES, Space
 from patchline.supernet.workers import Workers
 
-MOMENTUM = 0.9
 WARM_UP_STEPS = 100
+TEACHER_SHARE = 0.5  # of a smaller network's loss; the rest are the labels, for the teacher itself has just begun
 ROWS_EVERY_STEPS = 25
 CHECKPOINT_SECONDS = 60.0
 RECALIBRATION_IMAGES = 1024
@@ -122,7 +122,7 @@ def checkpoint_folder(root: Path, params: TrainSupernetParams, seed: int, manife
 
 
 def sandwich(net: Supernet, x: Tensor, y: Tensor, others: list[Architecture]) -> dict[str, float]:
-    """Add the gradients of one step: the largest network learns the labels, smaller ones learn its answers.
+    """Add the gradients of one step: the largest network learns the labels, smaller ones learn its answers as well.
 
     Largest and smallest are taken at the resolution of `x`. Returns losses and batch accuracies.
     """
@@ -136,7 +136,7 @@ def sandwich(net: Supernet, x: Tensor, y: Tensor, others: list[Architecture]) ->
     smallest = net.space.smallest(net.classes, resolution)
     for name, arch in (("smallest", smallest), *(("random", arch) for arch in others)):
         logits = net(x, arch)
-        loss = F.cross_entropy(logits, answers)
+        loss = TEACHER_SHARE * F.cross_entropy(logits, answers) + (1 - TEACHER_SHARE) * F.cross_entropy(logits, y)
         loss.backward()
         row[f"loss_{name}"] = loss.item()
         row[f"accuracy_{name}"] = _share_right(logits.detach(), y)
@@ -166,7 +166,7 @@ def _optimiser(parameters: list[nn.Parameter], params: TrainSupernetParams) -> t
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": params.weight_decay},
         {"params": [p for p in parameters if p.ndim == 1], "weight_decay": 0.0},  # normalisation and bias
     ]
-    return torch.optim.SGD(groups, lr=params.learning_rate, momentum=MOMENTUM, nesterov=True)
+    return torch.optim.AdamW(groups, lr=params.learning_rate)
 
 
 def _share_right(logits: Tensor, y: Tensor) -> float:

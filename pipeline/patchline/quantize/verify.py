@@ -1,0 +1,75 @@
+"""The int8 network three ways: reference execution, onnxruntime, and how far they agree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+
+from patchline.network import reference
+from patchline.network.ir import Network
+from patchline.progress import track
+from patchline.quantize.export import INPUT
+from patchline.supernet.images import Images, resize, to_input
+
+BATCH = 100
+VALUES_WITHIN_ONE = 0.99  # share of output values that onnxruntime and the reference must share within one step
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Counts over int8 outputs of two executions of one network."""
+
+    images: int
+    values: int
+    equal: int
+    within_one: int
+    same_class: int
+    excused: int  # another class, but the two best values differ by at most one step
+
+    @property
+    def holds(self) -> bool:
+        """The project's rule: 99 % of the values within one step, and the same class unless the two best are as close."""
+        return self.within_one >= VALUES_WITHIN_ONE * self.values and self.same_class + self.excused == self.images
+
+
+def agreement(reference_outputs: NDArray[np.int8], other: NDArray[np.int8]) -> Agreement:
+    """Compare int8 outputs [N, classes]."""
+    a, b = reference_outputs.astype(np.int64), other.astype(np.int64)
+    difference = np.abs(a - b)
+    same = a.argmax(1) == b.argmax(1)
+    best = np.sort(a, axis=1)
+    close = best[:, -1] - best[:, -2] <= 1 if a.shape[1] > 1 else np.ones(len(a), dtype=bool)
+    return Agreement(
+        len(a),
+        a.size,
+        int((difference == 0).sum()),
+        int((difference <= 1).sum()),
+        int(same.sum()),
+        int((~same & close).sum()),
+    )
+
+
+def run_reference(network: Network, images: Images) -> NDArray[np.int8]:
+    """int8 outputs [N, classes] of the reference execution for uint8 images of any size (resized as for a device)."""
+    resolution = network.tensors[network.input].height
+    outputs = []
+    for start in track(range(0, len(images), BATCH), "int8 reference"):
+        pixels = resize(images[start : start + BATCH], resolution)
+        values = reference.run_batch(network, reference.quantize_input(pixels))
+        outputs.append(values[network.outputs[0]].reshape(len(pixels), -1))
+    return np.concatenate(outputs)
+
+
+def run_onnx(model: onnx.ModelProto, images: Images, scale: float, zero_point: int) -> NDArray[np.int8]:
+    """int8 outputs [N, classes] of onnxruntime; `scale` and `zero_point` are those of the network's output."""
+    resolution = model.graph.input[0].type.tensor_type.shape.dim[-1].dim_value
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    outputs = []
+    for start in track(range(0, len(images), BATCH), "int8 onnxruntime"):
+        x = np.ascontiguousarray(to_input(images[start : start + BATCH], resolution).numpy())
+        outputs.append(session.run(None, {INPUT: x})[0])
+    return np.clip(np.round(np.concatenate(outputs) / scale) + zero_point, -128, 127).astype(np.int8)

@@ -1,0 +1,164 @@
+"""The search: NSGA-II over all choices of a space, memory first, accuracy only for what fits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import optuna
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from patchline.config import SearchParams
+from patchline.errors import UserError
+from patchline.progress import track
+from patchline.search.cost import Cost, Limits, candidate_cost
+from patchline.search.judge import Judge, key_of
+from patchline.supernet import Architecture, Space
+from patchline.targets import Target
+
+RECALIBRATION_IMAGES = 256
+TRIAL_IMAGES = 1000  # of the validation split, for ranking candidates
+FINALISTS = 8  # best candidates that are judged again on the whole split
+FINAL_RECALIBRATION_IMAGES = 1024
+
+CostOf = Callable[[Architecture], Cost]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An architecture with its costs; `accuracy` is that of the supernet's weights, None where it was not measured."""
+
+    arch: Architecture
+    cost: Cost
+    accuracy: float | None = None
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    winner: Candidate
+    front: tuple[Candidate, ...]  # undominated in accuracy (up) and sram_peak_bytes (down), from the least memory
+    trials: int
+    feasible: int  # different architectures that keep all limits
+    finalists: tuple[Candidate, ...]
+
+
+def search(
+    space: Space, classes: int, judge: Judge, target: Target, params: SearchParams, limits: Limits, seed: int
+) -> SearchResult:
+    """Search `space` for the most accurate network within `limits`, architecture and schedule judged together.
+
+    With `params.storage` several processes share one study (same name per target and seed) and its trials.
+    Raises UserError, naming the limit that binds and the closest miss, when no candidate fits.
+    """
+    seen: dict[str, Candidate] = {}
+
+    def judged(arch: Architecture) -> Candidate:
+        key = key_of(arch)
+        if key not in seen:
+            cost = candidate_cost(arch, target, params, limits)
+            value = judge.accuracy(arch, RECALIBRATION_IMAGES, TRIAL_IMAGES) if cost.fits(limits) else None
+            seen[key] = Candidate(arch, cost, value)
+        return seen[key]
+
+    study = _study(params, seed, target)
+    for first in _first_guesses(space):
+        study.enqueue_trial(first, skip_if_exists=True)
+    for _ in track(range(_missing(study, params.trials)), f"searching for {target.name}"):
+        if _missing(study, params.trials) == 0:
+            break  # other processes on the same study did the rest
+        trial = study.ask()
+        candidate = judged(_suggested(space, trial, classes))
+        for name, violation in candidate.cost.violations(limits).items():
+            trial.set_constraint(name, violation)
+        study.tell(trial, [candidate.accuracy or 0.0, candidate.cost.sram_peak_bytes])
+    judge.save()
+    for finished in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+        judged(_recorded(space, finished, classes))  # what other processes found
+    candidates = list(seen.values())
+    feasible = [c for c in candidates if c.accuracy is not None]
+    if not feasible:
+        raise UserError(no_candidate_message(candidates, limits, target.name))
+    finalists = _finalists(feasible, judge)
+    return SearchResult(finalists[0], pareto_candidates(feasible), params.trials, len(feasible), finalists)
+
+
+def pareto_candidates(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
+    """Those that no other beats in accuracy and memory, from the least memory."""
+    kept: list[Candidate] = []
+    for candidate in sorted(candidates, key=lambda c: (c.cost.sram_peak_bytes, -(c.accuracy or 0))):
+        if not kept or (candidate.accuracy or 0) > (kept[-1].accuracy or 0):
+            kept.append(candidate)
+    return tuple(kept)
+
+
+def no_candidate_message(candidates: Sequence[Candidate], limits: Limits, target: str) -> str:
+    """Which limit binds, how close the search came, and what to do."""
+    values = {
+        "sram": ("SRAM", "sram_budget", "bytes", lambda c: c.cost.sram_peak_bytes, limits.sram),
+        "flash": ("flash", "flash_budget", "bytes", lambda c: c.cost.flash_bytes, limits.flash),
+        "macs": ("MACs", "max_macs", "MACs", lambda c: c.cost.executed_macs, limits.macs),
+        "latency": ("latency", "max_latency_ms", "ms", lambda c: round(c.cost.latency_ms_est, 2), limits.latency_ms),
+    }
+    closest = min(candidates, key=lambda c: max(c.cost.violations(limits).values()))
+    violations = closest.cost.violations(limits)
+    binding = max(violations, key=lambda name: violations[name])
+    name, parameter, unit, value, limit = values[binding]
+    fewest = min(value(c) for c in candidates)
+    return (
+        f"none of {len(candidates)} candidates fits {target}: {name} binds. The closest miss needs {value(closest):,} "
+        f"{unit} of the {limit:,} allowed ({100 * violations[binding]:.0f} % too much): {closest.arch.label}. "
+        f"The least {name} of any candidate is {fewest:,}. Raise search.{parameter}, or train a supernet with a "
+        f"smaller space or resolution."
+    )
+
+
+def _study(params: SearchParams, seed: int, target: Target) -> optuna.Study:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    sampler = optuna.samplers.NSGAIISampler(population_size=params.population, seed=seed)
+    try:
+        return optuna.create_study(
+            study_name=f"{target.name}-{seed}", storage=params.storage, sampler=sampler,
+            directions=["maximize", "minimize"], load_if_exists=True,
+        )  # fmt: skip
+    except Exception as error:
+        if params.storage is None:
+            raise
+        raise UserError(f"search.storage: {params.storage!r} cannot be opened: {error}") from error
+
+
+def _missing(study: optuna.Study, trials: int) -> int:
+    return max(0, trials - len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))))
+
+
+def _first_guesses(space: Space) -> list[dict[str, int]]:
+    """The largest and the smallest network of every resolution: the corners that random draws rarely meet."""
+    guesses = []
+    for resolution in space.resolutions:
+        for end in (-1, 0):
+            chosen: dict[str, int] = {"resolution": resolution}
+
+            def note(name: str, options: Sequence[int], chosen: dict[str, int] = chosen, end: int = end) -> int:
+                return chosen.setdefault(name, options[end])
+
+            space.choose(note, 2)
+            guesses.append(chosen)
+    return guesses
+
+
+def _suggested(space: Space, trial: Trial, classes: int) -> Architecture:
+    return space.choose(lambda name, options: int(trial.suggest_categorical(name, options)), classes)
+
+
+def _recorded(space: Space, trial: FrozenTrial, classes: int) -> Architecture:
+    return space.choose(lambda name, _: int(trial.params[name]), classes)
+
+
+def _finalists(feasible: Sequence[Candidate], judge: Judge) -> tuple[Candidate, ...]:
+    """The best of `feasible`, judged again on more images, best first; among equals fewer MACs win."""
+    best = sorted(feasible, key=lambda c: (-(c.accuracy or 0), c.cost.executed_macs))[:FINALISTS]
+    again = [
+        Candidate(c.arch, c.cost, judge.accuracy(c.arch, FINAL_RECALIBRATION_IMAGES, 10**9))
+        for c in track(best, "judging the finalists")
+    ]
+    judge.save()
+    return tuple(sorted(again, key=lambda c: (-(c.accuracy or 0), c.cost.executed_macs)))

@@ -1,0 +1,57 @@
+"""Stage quantize: models/<target>/subnet.pt -> int8 model.onnx, network.npz and metrics/<target>/quantize.json.
+
+python stages/quantize.py TARGET
+"""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from patchline import data, files, supernet
+from patchline.config import load_params
+from patchline.errors import UserError, run_for_target
+from patchline.network import serialize
+from patchline.network.importers.onnx import from_onnx
+from patchline.quantize import agreement, export_onnx, quantize_onnx, run_onnx, run_reference
+from patchline.supernet.evaluate import accuracy
+
+
+def main(name: str) -> None:
+    params = load_params()
+    folder = Path("models") / name
+    net = supernet.load_static(folder / "subnet.pt")
+    train, test = data.load_split("train"), data.load_split("test")
+    chosen = np.random.default_rng([params.seed, 3]).permutation(len(train.images))
+    model = quantize_onnx(
+        export_onnx(net, params.project), train.images[np.sort(chosen[: params.quantize.calibration_images])]
+    )
+    files.write_bytes(folder / "model.onnx", model.SerializeToString(deterministic=True))
+    network = from_onnx(model)
+    serialize.save(network, folder / "network.npz")
+
+    output = network.tensors[network.outputs[0]]
+    reference = run_reference(network, test.images)
+    onnx = run_onnx(model, test.images, output.scale, output.zero_point)
+    counts = agreement(reference, onnx)
+    metrics = {
+        "accuracy_fp32": accuracy(net, test.images, test.labels),
+        "accuracy_int8": float((reference.argmax(1) == test.labels).mean()),
+        "accuracy_onnxruntime": float((onnx.argmax(1) == test.labels).mean()),
+        "agreement": {**asdict(counts), "holds": counts.holds},
+    }
+    files.write_json(f"metrics/{name}/quantize.json", metrics)
+    print(
+        f"{name}: accuracy on {len(test.images)} test images: float {metrics['accuracy_fp32']:.4f}, int8 reference "
+        f"{metrics['accuracy_int8']:.4f}, int8 onnxruntime {metrics['accuracy_onnxruntime']:.4f}"
+    )
+    if not counts.holds:
+        raise UserError(
+            f"{name}: the reference and onnxruntime disagree beyond rounding: {counts.within_one} of {counts.values} "
+            f"values within one step, {counts.same_class + counts.excused} of {counts.images} classes. The model is "
+            f"in {folder / 'model.onnx'}; this is a fault of Patchline, please report it"
+        )
+
+
+if __name__ == "__main__":
+    run_for_target(main)

@@ -1,0 +1,65 @@
+"""Stage search: models/supernet.pt -> models/<target>/{subnet.pt, arch.json, plan_search.json, pareto.csv}.
+
+python stages/search.py TARGET
+"""
+
+from pathlib import Path
+
+from patchline import data, files, targets
+from patchline.config import Params, load_params
+from patchline.errors import run_for_target
+from patchline.search import Limits, SearchResult, predicted_cycles, search
+from patchline.search.cost import candidate_plan
+from patchline.search.finetune import fine_tune
+from patchline.search.judge import Judge
+from patchline.search.results import front_rows, metrics, remembered_network
+from patchline.supernet import StaticNet, Supernet, load_supernet, save_static
+from patchline.supernet.evaluate import accuracy
+
+SUPERNET = "models/supernet.pt"
+MEMORY = Path(".patchline")
+
+
+def main(name: str) -> None:
+    params, target = load_params(), targets.load(name)
+    supernet = load_supernet(SUPERNET)
+    manifest = data.load_manifest()
+    train, val = data.load_split("train"), data.load_split("val")
+    limits = Limits.of(params.search, target)
+    identity = [files.hash_file(SUPERNET), manifest.hashes["train"], manifest.hashes["val"]]
+
+    judge = Judge(supernet, train, val, MEMORY / "accuracy" / f"{'-'.join(part[:12] for part in identity)}.json")
+    result = search(supernet.space, supernet.classes, judge, target, params.search, limits, params.seed)
+    network, plan = candidate_plan(result.winner.arch, target, params.search, limits)
+    net = tuned(supernet, result, params, train, identity)
+
+    folder = Path("models") / name
+    save_static(folder / "subnet.pt", net)
+    files.write_json(folder / "arch.json", result.winner.arch.to_dict())
+    files.write_text(folder / "plan_search.json", plan.to_json())
+    for path in (folder / "pareto.csv", Path("plots") / name / "pareto.csv"):
+        files.write_csv(path, front_rows(result))
+    latency = 1000 * predicted_cycles(network, plan, target) / target.clock_hz
+    accuracy_val = accuracy(net, val.images, val.labels)
+    files.write_json(f"metrics/{name}/search.json", metrics(result, plan, limits, accuracy_val, latency))
+    print(f"{name}: {result.winner.arch.label}")
+    print(
+        f"{name}: accuracy {accuracy_val:.4f} (validation), {plan.sram_peak_bytes:,} bytes of SRAM, {plan.macs:,} MACs"
+    )
+
+
+def tuned(
+    supernet: Supernet, result: SearchResult, params: Params, train: data.Split, identity: list[str]
+) -> StaticNet:
+    """The winner, fine-tuned; taken from memory when another board or an earlier run had the same one."""
+    arch, epochs = result.winner.arch, params.search.finetune_epochs
+    settings = [arch.to_dict(), epochs, params.seed, identity]
+
+    def make() -> StaticNet:
+        return fine_tune(supernet, arch, train, epochs, params.seed)
+
+    return remembered_network(MEMORY / "finetuned", settings, make)
+
+
+if __name__ == "__main__":
+    run_for_target(main)

@@ -1,0 +1,102 @@
+"""torch -> ONNX -> int8 -> network, on a tiny trained net."""
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from tiny import TINY, split
+
+from patchline.network import serialize
+from patchline.network.importers.onnx import from_onnx
+from patchline.network.ir import Network
+from patchline.quantize import agreement, export_onnx, quantize_onnx, run_onnx, run_reference
+from patchline.quantize.verify import Agreement
+from patchline.search.finetune import fine_tune
+from patchline.supernet import StaticNet, Supernet, build_network
+from patchline.supernet.evaluate import accuracy
+from patchline.supernet.images import to_input
+
+
+@pytest.fixture(scope="module")
+def net() -> StaticNet:
+    torch.manual_seed(0)
+    return fine_tune(Supernet(TINY, 2), TINY.largest(2), split(192), epochs=6, seed=1)
+
+
+@pytest.fixture(scope="module")
+def exported(net: StaticNet) -> onnx.ModelProto:
+    return export_onnx(net, "tiny")
+
+
+@pytest.fixture(scope="module")
+def model(exported: onnx.ModelProto) -> onnx.ModelProto:
+    return quantize_onnx(exported, split(64).images)
+
+
+@pytest.fixture(scope="module")
+def network(model: onnx.ModelProto) -> Network:
+    return from_onnx(model)
+
+
+def test_the_export_computes_what_torch_computes(net, exported) -> None:
+    import onnxruntime
+
+    images = split(8, seed=3).images
+    x = to_input(images, net.arch.resolution)
+    session = onnxruntime.InferenceSession(exported.SerializeToString(), providers=["CPUExecutionProvider"])
+    (logits,) = session.run(None, {"image": np.ascontiguousarray(x.numpy())})
+    np.testing.assert_allclose(logits, net(x).detach().numpy(), rtol=1e-3, atol=1e-4)
+
+
+def test_the_file_tells_nothing_of_the_machine(model) -> None:
+    content = model.SerializeToString()
+    for word in (b".py", b"site-packages", b"/home", b"/root"):
+        assert word not in content
+    assert not any(t.external_data for t in model.graph.initializer)
+
+
+def test_quantisation_is_repeatable(exported, model) -> None:
+    again = quantize_onnx(exported, split(64).images)
+    assert again.SerializeToString(deterministic=True) == model.SerializeToString(deterministic=True)
+
+
+def test_the_input_is_the_pixel_minus_128(network) -> None:
+    tensor = network.tensors[network.input]
+    assert tensor.zero_point == -128 and np.float32(tensor.scale) == np.float32(1 / 255)
+
+
+def test_the_network_is_the_one_that_was_planned(net, network) -> None:
+    planned = build_network(net.arch)
+    assert [type(op) for op in network.ops] == [type(op) for op in planned.ops]
+    assert [network.tensors[op.output].shape for op in network.ops] == [
+        planned.tensors[op.output].shape for op in planned.ops
+    ]
+    assert network.macs == planned.macs
+    assert [op.rows for op in network.ops] == [op.rows for op in planned.ops]
+
+
+def test_int8_keeps_the_accuracy_and_agrees_with_onnxruntime(net, model, network) -> None:
+    test = split(200, seed=4)
+    reference = run_reference(network, test.images)
+    output = network.tensors[network.outputs[0]]
+    other = run_onnx(model, test.images, output.scale, output.zero_point)
+    assert (reference.argmax(1) == test.labels).mean() >= accuracy(net, test.images, test.labels) - 0.03
+    counts = agreement(reference, other)
+    assert counts.images == 200 and counts.holds, counts
+
+
+def test_the_network_file_brings_the_same_network_back(network, tmp_path) -> None:
+    serialize.save(network, tmp_path / "network.npz")
+    images = split(10, seed=5).images
+    assert np.array_equal(
+        run_reference(serialize.load(tmp_path / "network.npz"), images), run_reference(network, images)
+    )
+
+
+def test_agreement_counts() -> None:
+    a = np.array([[10, 20], [5, 6], [9, 0], [7, 7]], dtype=np.int8)
+    b = np.array([[10, 21], [6, 5], [9, 3], [7, 7]], dtype=np.int8)
+    counts = agreement(a, b)
+    assert counts == Agreement(images=4, values=8, equal=4, within_one=7, same_class=3, excused=1)
+    assert not counts.holds
+    assert agreement(a, a).holds
