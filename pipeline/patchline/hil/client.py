@@ -84,7 +84,7 @@ class Client:
             if line == "m-ready":
                 return Exchange(command, tuple(lines))
             if line.startswith("e-[fault"):
-                raise self.link.explain() or RunError("fault", f"the device reports {line}", pc=_fault_pc(line))
+                raise _reported_fault(line, self.link.explain())
             if request:
                 y, x0, x1 = (int(value) for value in request.groups())
                 if rows is None:
@@ -121,6 +121,13 @@ def row_source(image: Int8Array) -> RowSource:
     return rows
 
 
-def _fault_pc(line: str) -> int | None:
-    match = re.search(r"pc[ =:]*(?:0x)?([0-9a-fA-F]{8})", line, re.IGNORECASE)
-    return int(match[1], 16) if match else None
+def _reported_fault(line: str, logged: RunError | None) -> RunError:
+    """The fault that the firmware's handler printed, with what the emulator logged of it."""
+    fields = dict(re.findall(r"(pc|address|op)=(-?(?:0x)?[0-9a-fA-F]+)", line))
+    op, pc, address = (int(fields[name], 0) if name in fields else None for name in ("op", "pc", "address"))
+    seen = f" ({logged.detail})" if logged else ""
+    if logged and not address:
+        address = logged.address
+    return RunError(
+        "fault", f"the device reports {line}{seen}", op=op if op is None or op >= 0 else None, pc=pc, address=address
+    )
