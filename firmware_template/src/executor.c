@@ -17,7 +17,7 @@ static struct {
     uint8_t source; /* this step fetches input rows */
 } state;
 
-uint16_t pl_current_op = PL_NO_OP;
+uint16_t pl_current_op;
 
 static const pl_segment *segment_now(void)
 {

@@ -203,6 +203,7 @@ void pl_start(void)
 {
     memcpy(pl_data_start, pl_data_load, (size_t)((uintptr_t)pl_data_end - (uintptr_t)pl_data_start));
     memset(pl_bss_start, 0, (size_t)((uintptr_t)pl_bss_end - (uintptr_t)pl_bss_start));
+    pl_current_op = PL_NO_OP;
     core_init();
     board_setup();
     counter_init();
