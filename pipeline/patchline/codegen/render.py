@@ -91,8 +91,9 @@ def board_config(target: Target) -> str:
 def linker_script(plan: Plan, target: Target) -> str:
     """board.ld: memories and section sizes; linking fails where something does not fit its reserve."""
     return _render(
-        "board.ld.j2", target=target, stack_bytes=plan.sram.stack, static_bytes=plan.sram.static, arena_bytes=plan.arena_bytes
-    )
+        "board.ld.j2", target=target, stack_bytes=plan.sram.stack, static_bytes=plan.sram.static,
+        arena_bytes=plan.arena_bytes, op_count=plan.segments[-1].end_op,
+    )  # fmt: skip
 
 
 def board_make(target: Target) -> str:
