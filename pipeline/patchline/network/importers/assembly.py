@@ -81,7 +81,9 @@ class Assembly:
 
     def _unique(self, name: str) -> str:
         """A short identifier made from `name`, used once."""
-        clean = re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_")[-MAX_NAME:].strip("_") or "t"
+        # TFLite joins the names of fused operators with semicolons; the first one is the operator's own
+        first = name.split(";")[0]
+        clean = re.sub(r"[^A-Za-z0-9]+", "_", first).strip("_")[-MAX_NAME:].strip("_") or "t"
         unique, count = clean, 1
         while unique in self._names:
             count += 1

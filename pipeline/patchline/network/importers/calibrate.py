@@ -1,0 +1,134 @@
+"""Quantises a float ONNX model with a folder of typical images, so that `from_onnx` can read it."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from patchline.errors import UserError
+from patchline.network.importers.onnx import is_float, read
+
+IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png")
+MAX_SAMPLES = 256
+MAX_INPUT_VALUES = 1 << 24
+
+Sample = NDArray[np.float32]
+
+
+def quantise_with_folder(model: Path, folder: Path) -> onnx.ModelProto:
+    """The int8 QDQ form of the float ONNX `model`: weights per channel, activations asymmetric, ranges by minimum and
+    maximum over `folder`.
+
+    The folder holds images (any size; scaled to the model's input, value = pixel / 255, sub-folders included), or .npy
+    files with ready inputs of the model. With images the input is fixed to int8 = pixel - 128. Raises UserError for a
+    model that is quantised already, an input that is no image, or a folder without usable files.
+    """
+    proto = read(model)
+    if not is_float(proto):
+        raise UserError(f"{model} is quantised already: leave --calibrate out")
+    name, shape = _input_shape(proto, model)
+    files = _files(folder)
+    arrays = files[0].suffix == ".npy"
+    samples = _arrays(files, shape) if arrays else _images(files, shape, model)
+    return _quantised(proto, name, samples, None if arrays else 1 / 255, model)
+
+
+def _input_shape(proto: onnx.ModelProto, model: Path) -> tuple[str, tuple[int, ...]]:
+    """Name and shape of the model's one float input; a free batch size becomes 1."""
+    constants = {tensor.name for tensor in proto.graph.initializer}
+    inputs = [i for i in proto.graph.input if i.name not in constants]
+    if len(inputs) != 1 or inputs[0].type.tensor_type.elem_type != onnx.TensorProto.FLOAT:
+        raise UserError(f"{model}: --calibrate needs a model with exactly one float32 input")
+    sizes = [dim.dim_value for dim in inputs[0].type.tensor_type.shape.dim]
+    shape = (1, *sizes[1:])
+    if len(sizes) < 2 or min(shape) < 1 or sizes[0] > 1 or np.prod(shape, dtype=float) > MAX_INPUT_VALUES:
+        raise UserError(f"{model}: its input has shape {sizes}; export it with a fixed shape and batch 1")
+    inputs[0].type.tensor_type.shape.dim[0].dim_value = 1
+    return inputs[0].name, shape
+
+
+def _files(folder: Path) -> list[Path]:
+    """Up to MAX_SAMPLES files of one kind, spread evenly over the folder in order of their names."""
+    if not folder.is_dir():
+        raise UserError(f"--calibrate {folder}: there is no such folder; give one with typical images")
+    found = sorted(path for path in folder.rglob("*") if path.is_file())
+    files = [p for p in found if p.suffix.lower() == ".npy"] or [p for p in found if p.suffix.lower() in IMAGE_SUFFIXES]
+    if not files:
+        raise UserError(f"--calibrate {folder}: it holds no images ({', '.join(IMAGE_SUFFIXES)}) and no .npy files")
+    step = max(1, len(files) // MAX_SAMPLES)
+    return files[::step][:MAX_SAMPLES]
+
+
+def _arrays(files: list[Path], shape: tuple[int, ...]) -> Iterator[Sample]:
+    for path in files:
+        try:
+            array = np.load(path, allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path} cannot be read ({error}): save it with numpy.save") from error
+        if array.size != np.prod(shape):
+            raise UserError(f"{path} has shape {array.shape}, the model's input {shape}")
+        yield array.astype(np.float32).reshape(shape)
+
+
+def _images(files: list[Path], shape: tuple[int, ...], model: Path) -> Iterator[Sample]:
+    from PIL import Image
+
+    if len(shape) != 4 or not {shape[1], shape[3]} & {1, 3}:
+        raise UserError(f"{model}: its input {list(shape)} is no image: give .npy files with inputs to --calibrate")
+    first = shape[1] in (1, 3)  # channels first
+    channels, height, width = shape[1:] if first else (shape[3], shape[1], shape[2])
+    for path in files:
+        try:
+            with Image.open(path) as image:
+                pixels = image.convert("L" if channels == 1 else "RGB").resize(
+                    (width, height), Image.Resampling.BILINEAR
+                )
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise UserError(f"{path} is not a readable image ({error}): replace or remove it") from error
+        array = np.asarray(pixels, np.float32).reshape(height, width, channels) / np.float32(255)
+        yield (array.transpose(2, 0, 1) if first else array)[None]
+
+
+def _quantised(
+    proto: onnx.ModelProto, name: str, samples: Iterator[Sample], input_scale: float | None, model: Path
+) -> onnx.ModelProto:
+    from onnxruntime import quantization
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Reader(quantization.CalibrationDataReader):
+        def get_next(self) -> dict[str, Sample] | None:
+            sample = next(samples, None)
+            return None if sample is None else {name: sample}
+
+    extra: dict[str, Any] = {}
+    if input_scale is not None:
+        fixed = {"scale": np.array(input_scale, np.float32), "zero_point": np.array(-128, np.int8)}
+        extra = {"TensorQuantOverrides": {name: [fixed]}}
+    log = logging.getLogger()
+    level = log.level
+    log.setLevel(logging.ERROR)  # onnxruntime advises steps that are already taken
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            source, ready, result = (Path(folder) / f"{stage}.onnx" for stage in ("float", "ready", "int8"))
+            onnx.save(proto, source)
+            quant_pre_process(source, ready)
+            quantization.quantize_static(
+                ready, result, Reader(), quant_format=quantization.QuantFormat.QDQ, per_channel=True,
+                activation_type=quantization.QuantType.QInt8, weight_type=quantization.QuantType.QInt8,
+                extra_options=extra,
+            )  # fmt: skip
+            return onnx.load(result)
+    except UserError:
+        raise
+    except Exception as error:  # onnxruntime reports a model that it cannot run in many ways
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(f"{model}: onnxruntime cannot quantise this model: {first}") from error
+    finally:
+        log.setLevel(level)
