@@ -7,7 +7,7 @@ cycle estimates follow. Unicorn knows no interrupts here; an exception of the co
 
 from __future__ import annotations
 
-import time
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -23,9 +23,9 @@ from unicorn import (
     UC_HOOK_MEM_WRITE,
     UC_MODE_MCLASS,
     UC_MODE_THUMB,
-    UC_PROT_ALL,
     UC_PROT_EXEC,
     UC_PROT_READ,
+    UC_PROT_WRITE,
     Uc,
     UcError,
 )
@@ -64,7 +64,6 @@ HookRequest = tuple[int, Callable[..., Any], int, int]  # kind, callback, first 
 
 PAGE = 4096
 NOWHERE = 0xFFFF_FFF0  # `until` address that no firmware reaches
-SLICE_US = 500_000  # how long the core runs before the time limit is looked at
 CHUNK_BLOCKS = 400_000  # blocks recorded before they are packed and the instruction limit is looked at
 STACK_NEAR = 4096  # an access this close below the stack's limit, with the pointer beyond it, is an overflow
 STACK_PAINT = 0xA5A5_A5A5
@@ -224,7 +223,7 @@ class UnicornBoard:
     def _map(self) -> None:
         flash, sram = self.target.flash, self.target.sram
         self.uc.mem_map(flash.origin, _pages(flash.size), UC_PROT_READ | UC_PROT_EXEC)
-        self.uc.mem_map(sram.origin, _pages(sram.size), UC_PROT_ALL)
+        self.uc.mem_map(sram.origin, _pages(sram.size), UC_PROT_READ | UC_PROT_WRITE)
         self.registers = Registers(PERIPHERALS[0], uart=self.uart, instructions=self.instructions)
         self.system = Registers(SYSTEM[0], instructions=self.instructions)
         self.system.stored[CPUID] = _CPUID[self.target.core]
@@ -262,25 +261,40 @@ class UnicornBoard:
 
     def _run(self) -> None:
         """Until the device waits for input. Raises the RunError that ended the run otherwise."""
-        end = time.monotonic() + self.limit_s
-        while not self.uart.waiting:
-            try:
-                self.uc.emu_start(self.pc, NOWHERE, timeout=SLICE_US if self.trace is None else 0)
-            except UcError as error:
-                self._failure = self._failure or self._fault(str(error), None)
-            self.pc = self.uc.reg_read(UC_ARM_REG_PC) | 1
-            if self.trace is not None and len(self.trace.pending) > CHUNK_BLOCKS:
+        late = threading.Event()
+
+        def stop() -> None:
+            late.set()
+            self.uc.emu_stop()
+
+        # A timer of our own: Unicorn's `timeout` polls the clock every few microseconds.
+        timer = threading.Timer(self.limit_s, stop)
+        timer.start()
+        try:
+            while not self.uart.waiting:
+                self._continue()
+                if late.is_set() and not self.uart.waiting:
+                    raise self._hang(f"still running after {self.limit_s:g} s")
+        finally:
+            timer.cancel()
+
+    def _continue(self) -> None:
+        """Run until the core is stopped by anything; take stock of the trace and of failures."""
+        try:
+            self.uc.emu_start(self.pc, NOWHERE)
+        except UcError as error:
+            self._failure = self._failure or self._fault(str(error), None)
+        self.pc = self.uc.reg_read(UC_ARM_REG_PC) | 1
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise failure
+        if self.trace is not None:
+            if len(self.trace.pending) > CHUNK_BLOCKS:
                 self.trace.pending.pop()  # stopped in front of this block; it is announced again
-            if self._failure is not None:
-                failure, self._failure = self._failure, None
-                raise failure
-            if self.trace is not None:
-                count = self.instructions()
-                self.trace.flush()
-                if count > self.limit_instructions:
-                    raise self._hang(f"{count:,} instructions executed (limit {self.limit_instructions:,})")
-            if time.monotonic() > end and not self.uart.waiting:
-                raise self._hang(f"still running after {self.limit_s:g} s")
+            count = self.instructions()
+            self.trace.flush()
+            if count > self.limit_instructions:
+                raise self._hang(f"{count:,} instructions executed (limit {self.limit_instructions:,})")
 
     def _hang(self, detail: str) -> RunError:
         pc = self.pc & ~1
