@@ -30,7 +30,7 @@ def main(name: str) -> None:
 
     judge = Judge(supernet, train, val, MEMORY / "accuracy" / f"{'-'.join(part[:12] for part in identity)}.json")
     result = search(supernet.space, supernet.classes, judge, target, params.search, limits, params.seed)
-    network, plan = candidate_plan(result.winner.arch, target, params.search, limits)
+    network, plan = candidate_plan(result.winner.arch, target, params.search)
     net = tuned(supernet, result, params, train, identity)
 
     folder = Path("models") / name

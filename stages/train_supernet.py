@@ -28,7 +28,7 @@ def main() -> None:
     files.write_csv("plots/train_supernet_epochs.csv", history.epochs)
     metrics = {
         **{key: history.epochs[-1][key] for key in ("accuracy_largest", "accuracy_smallest")},
-        "loss_largest": history.steps[-1]["loss_largest"],
+        "loss": history.steps[-1]["loss"],
         "epochs": params.train_supernet.epochs,
         "steps": int(history.steps[-1]["step"]),
         "parameters": sum(p.numel() for p in net.parameters()),

@@ -34,7 +34,7 @@ def test_costs_are_those_of_the_plan() -> None:
     limits = Limits.of(PARAMS, TARGET)
     for arch in (TINY.largest(2), TINY.smallest(2)):
         cost = candidate_cost(arch, TARGET, PARAMS, limits)
-        network, plan = candidate_plan(arch, TARGET, PARAMS, limits)
+        network, plan = candidate_plan(arch, TARGET, PARAMS)
         assert cost.macs == plan.macs
         assert cost.executed_macs == plan.macs + plan.extra_macs
         assert cost.sram_peak_bytes <= plan.sram_peak_bytes <= limits.sram

@@ -72,8 +72,11 @@ def candidate_cost(arch: Architecture, target: Target, params: SearchParams, lim
     network, front = _front(arch, params.schedule, params.input)
     allowed = [p for p in front if p.extra_macs_ratio <= params.max_extra_macs + 1e-9] or [front[-1]]
     fixed = static_bytes(network, target) + target.firmware.stack_bytes
-    fitting = [p for p in allowed if p.arena_bytes + fixed <= limits.sram] or allowed[:1]
-    executed = network.macs + fitting[-1].extra_macs  # fronts run from the least memory to the fewest MACs
+    # as `solve`: without a budget the least memory, with one the fewest MACs; fronts run from the one to the other
+    fitting = allowed[:1]
+    if params.sram_budget is not None:
+        fitting = [p for p in allowed if p.arena_bytes + fixed <= limits.sram] or fitting
+    executed = network.macs + fitting[-1].extra_macs
     cycles = network_cycles(network, target) * executed / network.macs
     return Cost(
         allowed[0].arena_bytes + fixed,
@@ -84,12 +87,12 @@ def candidate_cost(arch: Architecture, target: Target, params: SearchParams, lim
     )
 
 
-def candidate_plan(arch: Architecture, target: Target, params: SearchParams, limits: Limits) -> tuple[Network, Plan]:
-    """The network of `arch` and its whole plan: the fewest MACs that fit the SRAM limit."""
+def candidate_plan(arch: Architecture, target: Target, params: SearchParams) -> tuple[Network, Plan]:
+    """The network of `arch` and its whole plan, placed: the one that stage generate makes of the quantised network."""
     network = build_network(arch)
     solution = solve(
         network, target, kind=params.schedule, input_mode=params.input, max_extra_macs=params.max_extra_macs,
-        sram_budget=limits.sram,
+        sram_budget=params.sram_budget,
     )  # fmt: skip
     return network, solution.plan
 

@@ -22,13 +22,14 @@ def front_rows(result: SearchResult) -> list[dict[str, Any]]:
         candidates.append(result.winner)
     rows = [
         {
+            "trial": c.trial,
             "sram_peak_bytes": c.cost.sram_peak_bytes,
             "accuracy": c.accuracy,
             "macs": c.cost.executed_macs,
             "flash_bytes": c.cost.flash_bytes,
             "latency_ms_est": round(c.cost.latency_ms_est, 3),
             "resolution": c.arch.resolution,
-            "winner": c.arch == result.winner.arch,
+            "winner": int(c.arch == result.winner.arch),
             "architecture": c.arch.label,
         }
         for c in candidates

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
@@ -11,7 +12,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from patchline.config import SearchParams
 from patchline.errors import UserError
 from patchline.progress import track
-from patchline.search.cost import Cost, Limits, candidate_cost
+from patchline.search.cost import Cost, Limits, candidate_cost, candidate_plan
 from patchline.search.judge import Judge, key_of
 from patchline.supernet import Architecture, Space
 from patchline.targets import Target
@@ -31,6 +32,7 @@ class Candidate:
     arch: Architecture
     cost: Cost
     accuracy: float | None = None
+    trial: int = 0  # when it was first seen, counted over different architectures
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def search(
         if key not in seen:
             cost = candidate_cost(arch, target, params, limits)
             value = judge.accuracy(arch, RECALIBRATION_IMAGES, TRIAL_IMAGES) if cost.fits(limits) else None
-            seen[key] = Candidate(arch, cost, value)
+            seen[key] = Candidate(arch, cost, value, len(seen))
         return seen[key]
 
     study = _study(params, seed, target)
@@ -78,7 +80,9 @@ def search(
     feasible = [c for c in candidates if c.accuracy is not None]
     if not feasible:
         raise UserError(no_candidate_message(candidates, limits, target.name))
-    finalists = _finalists(feasible, judge)
+    finalists = _finalists(feasible, judge, target, params)
+    if not finalists:
+        raise UserError(no_candidate_message(candidates, limits, target.name))
     return SearchResult(finalists[0], pareto_candidates(feasible), params.trials, len(feasible), finalists)
 
 
@@ -153,11 +157,17 @@ def _recorded(space: Space, trial: FrozenTrial, classes: int) -> Architecture:
     return space.choose(lambda name, _: int(trial.params[name]), classes)
 
 
-def _finalists(feasible: Sequence[Candidate], judge: Judge) -> tuple[Candidate, ...]:
-    """The best of `feasible`, judged again on more images, best first; among equals fewer MACs win."""
-    best = sorted(feasible, key=lambda c: (-(c.accuracy or 0), c.cost.executed_macs))[:FINALISTS]
+def _finalists(
+    feasible: Sequence[Candidate], judge: Judge, target: Target, params: SearchParams
+) -> tuple[Candidate, ...]:
+    """The best of `feasible`, judged again on more images, best first; among equals fewer MACs win.
+
+    Placing the buffers may cost some bytes more than the solver's estimate: what then no longer fits is left out.
+    """
+    ranked = sorted(feasible, key=lambda c: (-(c.accuracy or 0), c.cost.executed_macs))
+    best = list(islice((c for c in ranked if candidate_plan(c.arch, target, params)[1].fits), FINALISTS))
     again = [
-        Candidate(c.arch, c.cost, judge.accuracy(c.arch, FINAL_RECALIBRATION_IMAGES, 10**9))
+        replace(c, accuracy=judge.accuracy(c.arch, FINAL_RECALIBRATION_IMAGES, 10**9))
         for c in track(best, "judging the finalists")
     ]
     judge.save()

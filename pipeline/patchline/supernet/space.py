@@ -64,7 +64,7 @@ class Space:
 
 SMALL = Space(
     "small",
-    resolutions=(64, 80, 96),
+    resolutions=(64, 80),
     stems=(8, 16),
     heads=(96, 128),
     stages=(

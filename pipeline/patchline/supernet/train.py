@@ -92,7 +92,7 @@ def train_supernet(
             group["lr"] = learning_rate(params.learning_rate, step, total)
         optimiser.zero_grad(set_to_none=True)
         row = sandwich(net, x, y, others)
-        if not math.isfinite(row["loss_largest"]):
+        if not math.isfinite(row["loss"]):
             raise FloatingPointError(f"the loss is not finite at step {step}: lower train_supernet.learning_rate")
         workers.average_gradients(parameters)
         optimiser.step()
@@ -124,14 +124,15 @@ def checkpoint_folder(root: Path, params: TrainSupernetParams, seed: int, manife
 def sandwich(net: Supernet, x: Tensor, y: Tensor, others: list[Architecture]) -> dict[str, float]:
     """Add the gradients of one step: the largest network learns the labels, smaller ones learn its answers as well.
 
-    Largest and smallest are taken at the resolution of `x`. Returns losses and batch accuracies.
+    Largest and smallest are taken at the resolution of `x`. Returns the losses and accuracies of the batch: `loss`
+    and `accuracy` are those of the largest.
     """
     resolution = x.shape[2]
     logits = net(x, net.space.largest(net.classes, resolution))
     loss = F.cross_entropy(logits, y)
     loss.backward()
     teacher = logits.detach()
-    row = {"loss_largest": loss.item(), "accuracy_largest": _share_right(teacher, y)}
+    row = {"loss": loss.item(), "accuracy": _share_right(teacher, y)}
     answers = teacher.softmax(1)
     smallest = net.space.smallest(net.classes, resolution)
     for name, arch in (("smallest", smallest), *(("random", arch) for arch in others)):
