@@ -170,6 +170,74 @@ class TfliteModel:
         return -(-size // stride) if padding == 0 else (size - kernel) // stride + 1
 
 
+class OnnxModel:
+    """Writes a float ONNX graph node by node and quantises it; every method returns the name of a value."""
+
+    def __init__(self, shape, opset: int = 17, seed: int = 0) -> None:
+        import onnx
+
+        self.helper, self.rng, self.opset, self.shape = onnx.helper, np.random.default_rng(seed), opset, list(shape)
+        self.nodes: list[Any] = []
+        self.initializers: list[Any] = []
+
+    def constant(self, array) -> str:
+        import onnx
+
+        name = f"c{len(self.initializers)}"
+        self.initializers.append(onnx.numpy_helper.from_array(np.asarray(array), name))
+        return name
+
+    def op(self, kind: str, *inputs: str, **attributes: Any) -> str:
+        name = f"{kind.lower()}{len(self.nodes)}"
+        self.nodes.append(self.helper.make_node(kind, list(inputs), [name], name=f"n_{name}", **attributes))
+        return name
+
+    def conv(self, x: str, cin: int, cout: int, kernel=(3, 3), group: int = 1, **attributes: Any) -> str:
+        size = (cout, cin // group, *kernel)
+        weights = self.rng.normal(0, (2 / np.prod(size[1:])) ** 0.5, size).astype(np.float32)
+        bias = self.rng.normal(0, 0.1, cout).astype(np.float32)
+        return self.op("Conv", x, self.constant(weights), self.constant(bias), group=group, **attributes)
+
+    def dense(self, x: str, cin: int, cout: int) -> str:
+        weights = self.rng.normal(0, (1 / cin) ** 0.5, (cin, cout)).astype(np.float32)
+        return self.op("Gemm", x, self.constant(weights), self.constant(np.linspace(-0.3, 0.4, cout, dtype=np.float32)))
+
+    def float_model(self, *outputs: str):
+        import onnx
+
+        kind = onnx.TensorProto.FLOAT
+        values = [self.helper.make_tensor_value_info(name, kind, None) for name in outputs]
+        source = self.helper.make_tensor_value_info("x", kind, self.shape)
+        graph = self.helper.make_graph(self.nodes, "small", [source], values, self.initializers)
+        opsets = [self.helper.make_opsetid("", self.opset)]
+        return onnx.shape_inference.infer_shapes(self.helper.make_model(graph, opset_imports=opsets, ir_version=9))
+
+    def quantised(self, folder, *outputs: str, activations: str = "QInt8", weights: str = "QInt8", **options: Any):
+        import onnx
+        from onnxruntime import quantization
+
+        class Reader(quantization.CalibrationDataReader):
+            samples = iter(self.rng.random((6, *self.shape), dtype=np.float32))
+
+            def get_next(self):
+                sample = next(self.samples, None)
+                return None if sample is None else {"x": sample}
+
+        onnx.save(self.float_model(*outputs), folder / "float.onnx")
+        quantization.quantize_static(
+            folder / "float.onnx", folder / "int8.onnx", Reader(), quant_format=quantization.QuantFormat.QDQ,
+            per_channel=options.pop("per_channel", True), activation_type=quantization.QuantType[activations],
+            weight_type=quantization.QuantType[weights], op_types_to_quantize=options.pop("only", None),
+            extra_options=options,
+        )  # fmt: skip
+        return onnx.load(folder / "int8.onnx")
+
+
+@pytest.fixture
+def onnx_model() -> type[OnnxModel]:
+    return OnnxModel
+
+
 @pytest.fixture
 def tflite_model() -> type[TfliteModel]:
     return TfliteModel

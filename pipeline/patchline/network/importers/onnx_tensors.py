@@ -587,7 +587,7 @@ def _mean(
             stride=window.stride, pad=window.pad, requant=requant, clamp=clamp,
         )  # fmt: skip
 
-    return Pending(node.name, view, emit)
+    return Pending(node.name, view, emit, natural=(assembly.scale_of(source), assembly.zero_of(source)))
 
 
 def _global_mean(assembly: Assembly, node: Node, source: View, view: View) -> Pending:
@@ -600,7 +600,7 @@ def _global_mean(assembly: Assembly, node: Node, source: View, view: View) -> Pe
             GlobalPool, node.name, (tensor,), view.hwc, scale, zero_point, requant=requant, clamp=clamp
         )  # fmt: skip
 
-    return Pending(node.name, view, emit)
+    return Pending(node.name, view, emit, natural=(assembly.scale_of(tensor), assembly.zero_of(tensor)))
 
 
 def global_average(assembly: Assembly, node: Node, inputs: Inputs, opset: int) -> Value:
