@@ -9,10 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "model_config.h"
 #include "patchline/model_api.h"
 
-static int8_t image[MODEL_INPUT_HEIGHT][MODEL_INPUT_WIDTH][MODEL_INPUT_CHANNELS];
+static int8_t *image;
 static int poison;
 static FILE *trace;
 
@@ -60,7 +59,8 @@ void pl_trace_row(uint32_t index, int32_t y, int32_t x0, int32_t count, const in
 static void read_row(void *context, const pl_request *request)
 {
     (void)context;
-    memcpy(request->to, image[request->y][request->x0], request->bytes);
+    const pl_tensor *input = pl_model.tensors;
+    memcpy(request->to, image + (request->y * input->width + request->x0) * input->channels, request->bytes);
 }
 
 int main(int count, char **arguments)
@@ -75,17 +75,20 @@ int main(int count, char **arguments)
             return 2;
         }
     }
-    while (fread(image, sizeof image, 1, stdin) == 1) {
-        spoil(pl_arena, MODEL_ARENA_BYTES);
-        if (MODEL_RESIDENT) {
-            memcpy(model_input(), image, sizeof image);
+    const size_t image_bytes = (size_t)pl_model.tensors[0].height * pl_model.tensors[0].width * pl_model.tensors[0].channels;
+    image = malloc(image_bytes);
+    while (image && fread(image, image_bytes, 1, stdin) == 1) {
+        spoil(pl_arena, pl_model.arena_bytes);
+        if (model_input()) {
+            memcpy(model_input(), image, image_bytes);
         }
         model_infer(read_row, NULL);
-        for (uint32_t i = 0; i < MODEL_OUTPUTS; i++) {
+        for (uint32_t i = 0; i < pl_model.output_count; i++) {
             const pl_tensor *output = pl_model.tensors + pl_outputs[i].tensor;
             fwrite(model_output(i), 1, (size_t)output->height * output->width * output->channels, stdout);
         }
     }
+    free(image);
     if (trace) {
         fclose(trace);
     }

@@ -1,12 +1,10 @@
 #include "patchline/model_api.h"
 
-#include <string.h>
-
-#include "model_config.h"
+#include <stddef.h>
 
 int8_t *model_input(void)
 {
-    return MODEL_RESIDENT ? pl_arena + pl_model.tensors[0].offset : NULL;
+    return pl_model.tensors[0].whole ? pl_arena + pl_model.tensors[0].offset : NULL;
 }
 
 void model_infer(model_read_row *read, void *context)

@@ -1,7 +1,6 @@
 /* Apart from model_api.c, so that its state takes SRAM only where it is used. */
 #include <string.h>
 
-#include "model_config.h"
 #include "patchline/model_api.h"
 
 static struct {
@@ -12,10 +11,11 @@ static struct {
 
 int model_push_row(const int8_t *row)
 {
-    if (MODEL_RESIDENT) {
-        const int32_t bytes = MODEL_INPUT_WIDTH * MODEL_INPUT_CHANNELS;
+    const pl_tensor *input = pl_model.tensors;
+    if (model_input()) {
+        const int32_t bytes = input->width * input->channels;
         memcpy(model_input() + pushed.row * bytes, row, (size_t)bytes);
-        if (++pushed.row < MODEL_INPUT_HEIGHT) {
+        if (++pushed.row < input->height) {
             return MODEL_NEED_ROW;
         }
         model_begin();
@@ -26,10 +26,10 @@ int model_push_row(const int8_t *row)
             pushed.wanted = model_step(&pushed.request) == MODEL_NEED_ROW;
         }
         if (pushed.wanted && pushed.request.y == pushed.row) {
-            memcpy(pushed.request.to, row + pushed.request.x0 * MODEL_INPUT_CHANNELS, pushed.request.bytes);
+            memcpy(pushed.request.to, row + pushed.request.x0 * input->channels, pushed.request.bytes);
             pushed.wanted = model_step(&pushed.request) == MODEL_NEED_ROW;
         }
-        if (++pushed.row < MODEL_INPUT_HEIGHT) {
+        if (++pushed.row < input->height) {
             return MODEL_NEED_ROW;
         }
     }

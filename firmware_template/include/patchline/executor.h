@@ -56,8 +56,10 @@ typedef struct {
     const pl_segment *segments;
     const pl_op *ops;
     const pl_tensor *tensors;
+    uint32_t arena_bytes;
     uint16_t segment_count;
-    uint16_t tensor_count;
+    uint16_t op_count;
+    uint16_t output_count;
 } pl_plan;
 
 /* Defined by model.c */

@@ -14,7 +14,7 @@ _STRUCTS = {
 }  # fmt: skip
 """sizeof on the device; tests/codegen compares them with the compiler's."""
 
-_TENSOR, _OP, _SEGMENT, _RANGE, _PHASE, _OUTPUT, _PLAN = 24, 32, 24, 4, 4, 8, 16
+_TENSOR, _OP, _SEGMENT, _RANGE, _PHASE, _OUTPUT, _PLAN = 24, 32, 24, 4, 4, 8, 24
 
 _RUNTIME_CODE = 5600
 _KERNEL_CODE = {

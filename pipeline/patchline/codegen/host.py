@@ -39,19 +39,19 @@ class Mismatch:
 
 
 def build(
-    folder: str | Path, *, sanitize: bool = False, emulate_dsp: bool = False, kernels: str | Path | None = None,
+    folder: str | Path, *, sanitize: bool = False, emulate_dsp: bool = False, shared: str | Path | None = None,
     compiler: str = "gcc",
 ) -> Path:  # fmt: skip
     """Compile the host program of a generated folder and return it.
 
-    `emulate_dsp` compiles the kernels for Cortex-M with each DSP instruction written out in C. `kernels` is a folder in
-    which compiled kernels are kept, to be shared by several models. Raises UserError with the compiler's message.
+    `emulate_dsp` compiles the kernels for Cortex-M with each DSP instruction written out in C. `shared` is a folder for the
+    objects that do not depend on the model, so that several models compile quickly. Raises UserError with the compiler's message.
     """
     name = "host" + ("-san" if sanitize else "") + ("-dsp" if emulate_dsp else "")
     flags = " ".join([*([SANITIZERS] if sanitize else []), *(["-DPL_EMULATE_DSP=1"] if emulate_dsp else [])])
     command = ["make", "-s", "-C", str(folder), "host", f"BUILD={name}", f"HOST_FLAGS={flags}", f"HOSTCC={compiler}"]
-    if kernels is not None:
-        command.append(f"HOST_KERNELS={Path(kernels).resolve() / name}")
+    if shared is not None:
+        command.append(f"HOST_SHARED={Path(shared).resolve() / name}")
     try:
         result = subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError:

@@ -1,0 +1,26 @@
+"""Every kernel against the reference, on the host under sanitizers: the portable C and the one for Cortex-M."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+sys.path.insert(0, str(Path(__file__).parent))
+from random_operators import operator_networks
+
+from patchline import targets
+from patchline.network import validate
+from patchline.schedule import layer_plan
+
+TARGET = targets.load("stm32f746")
+
+
+@pytest.mark.parametrize("emulate_dsp", [False, True], ids=["portable", "dsp"])
+@settings(max_examples=25)
+@given(operator_networks(), st.sampled_from(["pulled", "resident"]))
+def test_kernels_equal_the_reference(check_on_host, emulate_dsp, case, mode):
+    network, images = case
+    validate.check(network)
+    check_on_host(network, layer_plan(network, TARGET, mode), images, emulate_dsp=emulate_dsp)
