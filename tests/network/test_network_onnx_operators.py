@@ -181,7 +181,7 @@ def test_functions(onnx_model, tmp_path, kind: str) -> None:
 def test_functions_at_the_end(onnx_model, tmp_path, kind: str) -> None:
     m = onnx_model([1, 3, 6, 6])
     y = m.dense(m.op("Flatten", m.op("MaxPool", m.conv("x", 3, 6), kernel_shape=[4, 4])), 6, 5)
-    y = m.op("Mul", y, m.constant(np.float32(8)))
+    y = m.op("Mul", y, m.constant(np.float32(2)))
     model = m.quantised(tmp_path, m.op(kind, y))
     network = from_onnx(model)
     assert network.tensors[network.outputs[0]].shape == (1, 1, 5)
