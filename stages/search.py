@@ -17,7 +17,7 @@ from patchline.supernet import StaticNet, Supernet, load_supernet, save_static
 from patchline.supernet.evaluate import accuracy
 
 SUPERNET = "models/supernet.pt"
-MEMORY = Path(".patchline")
+FINE_TUNED = Path(".patchline/finetuned")
 
 
 def main(name: str) -> None:
@@ -28,7 +28,7 @@ def main(name: str) -> None:
     limits = Limits.of(params.search, target)
     identity = [files.hash_file(SUPERNET), manifest.hashes["train"], manifest.hashes["val"]]
 
-    judge = Judge(supernet, train, val, MEMORY / "accuracy" / f"{'-'.join(part[:12] for part in identity)}.json")
+    judge = Judge(supernet, train, val, identity)
     result = search(supernet.space, supernet.classes, judge, target, params.search, limits, params.seed)
     network, plan = candidate_plan(result.winner.arch, target, params.search)
     net = tuned(supernet, result, params, train, identity)
@@ -58,7 +58,7 @@ def tuned(
     def make() -> StaticNet:
         return fine_tune(supernet, arch, train, epochs, params.seed)
 
-    return remembered_network(MEMORY / "finetuned", settings, make)
+    return remembered_network(FINE_TUNED, settings, make)
 
 
 if __name__ == "__main__":

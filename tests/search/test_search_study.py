@@ -23,7 +23,7 @@ PARAMS = SearchParams(trials=24, population=8, max_macs=None, sram_budget=None)
 @pytest.fixture
 def judge(tmp_path) -> Judge:
     torch.manual_seed(0)
-    return Judge(Supernet(TINY, 2), split(32), split(32, seed=1), tmp_path / "accuracy.json")
+    return Judge(Supernet(TINY, 2), split(32), split(32, seed=1), ["a", "b"], tmp_path)
 
 
 def _search(judge: Judge, params: SearchParams = PARAMS, seed: int = 1):
@@ -99,7 +99,7 @@ def test_accuracies_are_remembered(judge, tmp_path, monkeypatch) -> None:
     before = _search(judge)
     monkeypatch.setattr("patchline.search.judge.extract", None)  # nothing is left to measure
     torch.manual_seed(0)
-    again = Judge(Supernet(TINY, 2), split(32), split(32, seed=1), tmp_path / "accuracy.json")
+    again = Judge(Supernet(TINY, 2), split(32), split(32, seed=1), ["a", "b"], tmp_path)
     assert _search(again) == before
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from patchline.data import Split
@@ -12,6 +13,7 @@ from patchline.supernet import Architecture, Supernet, extract
 from patchline.supernet.evaluate import accuracy, recalibrate
 from patchline.supernet.extract import fold
 
+FOLDER = Path(".patchline/accuracy")
 SAVE_EVERY = 10  # new values
 
 
@@ -23,13 +25,15 @@ def key_of(arch: Architecture) -> str:
 class Judge:
     """Estimates accuracy on the validation split, after recalibrating on training images.
 
-    Values are remembered in `memory`, a JSON file whose name must stand for the supernet and the data.
+    Values are remembered in `folder`, in a file named by `identity`: hashes of the supernet and the data.
     """
 
-    def __init__(self, supernet: Supernet, train: Split, val: Split, memory: Path) -> None:
+    def __init__(
+        self, supernet: Supernet, train: Split, val: Split, identity: Sequence[str], folder: Path = FOLDER
+    ) -> None:
         self._supernet, self._train, self._val = supernet, train, val
-        self._path = memory
-        self._known: dict[str, float] = read_json(memory) if memory.exists() else {}
+        self._path = folder / f"{'-'.join(part[:12] for part in identity)}.json"
+        self._known: dict[str, float] = read_json(self._path) if self._path.exists() else {}
         self._new = 0
 
     def accuracy(self, arch: Architecture, recalibration_images: int, images: int) -> float:

@@ -82,7 +82,10 @@ def search(
         raise UserError(no_candidate_message(candidates, limits, target.name))
     finalists = _finalists(feasible, judge, target, params)
     if not finalists:
-        raise UserError(no_candidate_message(candidates, limits, target.name))
+        raise UserError(
+            f"{target.name}: {len(feasible)} candidates keep the SRAM limit of {limits.sram:,} bytes by so little that "
+            "placing their buffers breaks it: raise search.sram_budget by some hundred bytes"
+        )
     return SearchResult(finalists[0], pareto_candidates(feasible), params.trials, len(feasible), finalists)
 
 
