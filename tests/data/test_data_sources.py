@@ -245,7 +245,7 @@ def test_a_photo_is_turned_upright(tmp_path: Path) -> None:
     orientation = Image.Exif()
     orientation[0x0112] = 3  # the camera was held upside down
     Image.fromarray(pixels).save(tmp_path / "a.jpg", exif=orientation, quality=95)
-    read = folder._read(tmp_path / "a.jpg", 20)
+    read = folder.read_photo(tmp_path / "a.jpg", 20)
     assert read is not None
     assert read[2].mean() < 20
     assert read[-3].mean() > 235

@@ -102,7 +102,9 @@ def test_artifacts_hold_what_an_engineer_needs(tracked: Path) -> None:
         "report.html", "memory-stm32f412.svg", "memory-stm32f746.svg", "firmware", "pipeline",
     }  # fmt: skip
     firmware = {Path(a.path).name for a in client.list_artifacts(result.run_id, "firmware/stm32f412")}
-    assert {"plan.json", "network.npz", "firmware.elf", "model.c", "pareto.csv"} <= firmware
+    assert {"plan.json", "network.npz", "firmware.elf", "source", "pareto.csv"} <= firmware
+    source = [a.path for a in client.list_artifacts(result.run_id, "firmware/stm32f412/source")]
+    assert source == ["firmware/stm32f412/source/model.c"]
 
 
 def test_the_registered_model_carries_signature_and_firmware(tracked: Path) -> None:

@@ -54,7 +54,7 @@ def prepare(params: DataParams, seed: int) -> Prepared:
         if twin is not None:
             duplicates += 1
             continue
-        pixels = _read(path, params.resolution)
+        pixels = read_photo(path, params.resolution)
         if pixels is None:
             corrupt.append(str(path.relative_to(folder)))
             continue
@@ -103,7 +103,7 @@ def _files(folder: Path) -> list[Path]:
     )
 
 
-def _read(path: Path, resolution: int) -> NDArray[np.uint8] | None:
+def read_photo(path: Path, resolution: int) -> NDArray[np.uint8] | None:
     """The photo [resolution, resolution, 3], upright, cut to its centre square; None when it cannot be read."""
     try:
         with Image.open(path, formats=("JPEG", "PNG")) as image:

@@ -45,7 +45,7 @@ def promote(root: Path, *, dry_run: bool = False) -> list[Decision]:
     """Judge the pipeline state in `root`, board by board, and move `champion` where it earned it.
 
     A challenger must hold every constraint, be bit-exact, and lose no more than promote.tolerance of device accuracy
-    against the champion on the same test set. Where the test set has changed since, the champion's network is run on the
+    against the champion on the same test set. Where the test set has changed, the champion's network is run on the
     new one first. Judging and moving happen under a lock in the registry, so that two processes, also on different
     machines, never move the alias on a verdict about a champion that is no longer one.
     """

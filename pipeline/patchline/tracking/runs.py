@@ -191,18 +191,22 @@ def _gather_artifacts(folder: Path, results: Results, champions: Mapping[str, re
     write_text(folder / "report.html", report.render_report(results, champions, commit, identity))
     for result in results.targets:
         write_text(folder / f"memory-{result.name}.svg", report.memory_picture(results, result))
-        for path in (*_firmware_files(root, result.name), root / f"models/{result.name}/pareto.csv"):
-            _copy(path, folder / "firmware" / result.name / path.name)
+        place = folder / "firmware" / result.name
+        for path in (*_model_files(root, result.name), root / f"models/{result.name}/pareto.csv"):
+            _copy(path, place / path.name)
+        build = root / "build" / result.name
+        if build.is_dir():
+            shutil.copytree(build, place / "source", ignore=shutil.ignore_patterns("build", "*.o", "*.elf"))
     for name in ("params.yaml", "dvc.lock", "data/prepared/manifest.json"):
         _copy(root / name, folder / "pipeline" / Path(name).name)
     if (root / "metrics").is_dir():
         shutil.copytree(root / "metrics", folder / "pipeline" / "metrics")
 
 
-def _firmware_files(root: Path, target: str) -> list[Path]:
-    build = root / "build" / target
-    sources = [path for pattern in ("*.elf", "*.c", "*.h", "*.ld", "*.map", "*.json") for path in build.rglob(pattern)]
-    return [root / f"models/{target}/plan.json", root / f"models/{target}/network.npz", *sorted(sources)]
+def _model_files(root: Path, target: str) -> list[Path]:
+    """What the registered model needs to run on a board: the firmware, its plan, and the network as reference."""
+    found = (f"models/{target}/plan.json", f"models/{target}/network.npz", f"build/{target}/firmware.elf")
+    return [root / name for name in found if (root / name).is_file()]
 
 
 def _copy(source: Path, destination: Path) -> None:
@@ -218,8 +222,6 @@ def _log_model(results: Results, result: TargetResult) -> None:
     import onnxruntime
 
     model = onnx.load(results.root / f"models/{result.name}/model.onnx")
-    build = results.root / "build" / result.name
-    extra = [*_firmware_files(results.root, result.name)[:2], *sorted(build.glob("*.elf"))]
     mlflow.onnx.log_model(
         model,
         name=result.name,
@@ -228,7 +230,7 @@ def _log_model(results: Results, result: TargetResult) -> None:
         pip_requirements=[f"onnx=={onnx.__version__}", f"onnxruntime=={onnxruntime.__version__}"],
         onnx_execution_providers=["CPUExecutionProvider"],
         save_as_external_data=False,
-        extra_files=[path.as_uri() for path in extra if path.is_file()],
+        extra_files=[path.as_uri() for path in _model_files(results.root, result.name)],
         metadata={"target": result.name, "classes": results.classes, "patchline": __version__},
     )
 

@@ -90,6 +90,16 @@ def exclusive(store: Store) -> Iterator[None]:
         yield
 
 
+def select(store: Store) -> None:
+    """Make `store` the default of MLflow's own functions in this process."""
+    import mlflow
+
+    before = os.environ.get("MLFLOW_TRACKING_URI")
+    mlflow.set_tracking_uri(store.uri)
+    if before is None:  # MLflow exports the address; left in place it would pass for the user's choice from now on
+        os.environ.pop("MLFLOW_TRACKING_URI", None)
+
+
 def connect(store: Store) -> Any:
     """An MlflowClient on `store`; also the default of mlflow's own functions. Call inside `exclusive` on first use."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -99,10 +109,7 @@ def connect(store: Store) -> Any:
 
     for name in ("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    before = os.environ.get("MLFLOW_TRACKING_URI")
-    mlflow.set_tracking_uri(store.uri)
-    if before is None:  # MLflow exports the address; left in place it would pass for the user's choice from now on
-        os.environ.pop("MLFLOW_TRACKING_URI", None)
+    select(store)
     client = mlflow.MlflowClient()
     try:
         client.search_experiments(max_results=1)
