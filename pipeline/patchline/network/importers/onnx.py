@@ -16,7 +16,15 @@ from onnx import numpy_helper
 
 from patchline.errors import UserError
 from patchline.network import validate
-from patchline.network.importers import blocks, onnx_shapes, onnx_tensors, simplify
+from patchline.network.importers import (
+    blocks,
+    onnx_arithmetic,
+    onnx_convolutions,
+    onnx_pools,
+    onnx_quantize,
+    onnx_shapes,
+    simplify,
+)
 from patchline.network.importers.assembly import Assembly
 from patchline.network.importers.onnx_values import QUANTISE, Const, Node, Pending, Quant, Real, Value
 from patchline.network.importers.problems import Problem, UnsupportedError, refuse
@@ -25,7 +33,13 @@ from patchline.network.ir import Network, NetworkError
 
 MAX_FILE_BYTES = 256 << 20
 MAX_NODES = 5000
-OPERATORS = {**onnx_tensors.OPERATORS, **onnx_shapes.OPERATORS}
+OPERATORS = {
+    **onnx_quantize.OPERATORS,
+    **onnx_convolutions.OPERATORS,
+    **onnx_arithmetic.OPERATORS,
+    **onnx_pools.OPERATORS,
+    **onnx_shapes.OPERATORS,
+}
 
 
 def from_onnx(model: str | Path | onnx.ModelProto, name: str | None = None) -> Network:

@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from patchline.network.importers import views
 from patchline.network.importers.assembly import Assembly
-from patchline.network.importers.onnx_tensors import Convert, Inputs, transposed_constant
+from patchline.network.importers.onnx_convolutions import transposed_constant
 from patchline.network.importers.onnx_values import (
     Const,
+    Convert,
+    Inputs,
     Node,
     Pending,
     Quant,

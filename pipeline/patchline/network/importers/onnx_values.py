@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from patchline.network.importers.assembly import Function, check_quantisation
+from patchline.network.importers.assembly import Assembly, Function, check_quantisation
 from patchline.network.importers.problems import UnsupportedError
 from patchline.network.importers.views import View
 
@@ -122,6 +122,11 @@ def _bound(real: float, scale: float, zero_point: int) -> int:
 
 
 Value = Const | QuantConst | Quant | Real | Pending
+Inputs = list[Value | None]
+Convert = Callable[[Assembly, Node, Inputs, int], Value]
+"""Converts one node: (network so far, node, its inputs, opset version) -> its first output."""
+
+FULL = (-128, 127)
 
 
 def real_view(value: Value | None) -> View:

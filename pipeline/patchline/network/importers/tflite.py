@@ -6,12 +6,21 @@ from pathlib import Path
 
 from patchline.errors import UserError
 from patchline.network import validate
-from patchline.network.importers import blocks, simplify, tflite_file, tflite_ops
+from patchline.network.importers import (
+    blocks,
+    simplify,
+    tflite_arithmetic,
+    tflite_convolutions,
+    tflite_file,
+    tflite_shapes,
+)
 from patchline.network.importers.problems import Problem, UnsupportedError, refuse
 from patchline.network.importers.tflite_file import FileGraph, FileOp, FileTensor
-from patchline.network.importers.tflite_ops import State, Value
+from patchline.network.importers.tflite_state import State, Value
 from patchline.network.importers.views import image
 from patchline.network.ir import Network, NetworkError
+
+OPERATORS = {**tflite_convolutions.OPERATORS, **tflite_arithmetic.OPERATORS, **tflite_shapes.OPERATORS}
 
 
 def from_tflite(model: str | Path | bytes, name: str | None = None) -> Network:
@@ -93,9 +102,9 @@ class _Importer:
         if op.outputs and all(t.type in ("INT32", "INT64") for t in op.outputs):
             return  # computes a shape; shapes are taken from the file
         try:
-            convert = tflite_ops.OPERATORS.get(op.op)
+            convert = OPERATORS.get(op.op)
             if convert is None:
-                raise UnsupportedError("this operator is not supported", tflite_ops.hint(op.op))
+                raise UnsupportedError("this operator is not supported", _hint(op.op))
             if len(op.outputs) != 1:
                 raise UnsupportedError(f"it has {len(op.outputs)} outputs, one is supported")
             value = convert(self.state, op)
@@ -121,3 +130,9 @@ class _Importer:
             self.problems.append(Problem(tensor.name, "output", "nothing int8 produces it", "quantise the whole model"))
             return ""
         return value.view.tensor
+
+
+def _hint(op: str) -> str:
+    if op.startswith("CUSTOM") or op in ("NON_MAX_SUPPRESSION_V4", "NON_MAX_SUPPRESSION_V5", "TOPK_V2", "ARG_MAX"):
+        return "end the model before it and do this step in the application"
+    return "replace it in the model by supported operators (docs/bring-your-own-model.md lists them)"
