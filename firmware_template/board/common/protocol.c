@@ -140,10 +140,11 @@ static int ask_for_row(uint32_t y, uint32_t x0, uint32_t x1, int8_t *to)
 
 __attribute__((weak, noinline)) void board_read_row(uint32_t y, uint32_t x0, uint32_t x1, int8_t *to)
 {
-    const uint32_t start = board_clock_pause();
+    const uint32_t start = board_cycles(); /* first and last: all of this call is waiting, also keeping the clock */
+    const uint32_t paused = board_clock_pause();
     now.aborted = !ask_for_row(y, x0, x1, to);
+    board_clock_resume(paused);
     now.waited += board_cycles() - start;
-    board_clock_resume(start);
 }
 
 static void read_row(const pl_request *request)
