@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -82,7 +81,7 @@ def home(tmp_path: Path, logged: dict[str, str], monkeypatch: pytest.MonkeyPatch
     return tmp_path
 
 
-def test_a_deployment_lives_from_create_to_delete(home: Path, capsys: Any) -> None:
+def test_a_deployment_lives_from_create_to_delete(home: Path) -> None:
     from mlflow.deployments import get_deploy_client
 
     client = get_deploy_client(BOARD)
@@ -119,6 +118,16 @@ def test_a_firmware_that_computes_something_else_is_not_kept(home: Path) -> None
     assert client.list_deployments() == []
 
 
+def test_a_local_run_keeps_nothing(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from mlflow.deployments import run_local
+
+    run_local(BOARD, "try", "models:/m-good/1", config={"emulator": "unicorn"})
+    said = capsys.readouterr().out
+    assert "target: stm32f412" in said  # the model's own board
+    assert "self_test: passed" in said
+    assert not list(home.iterdir())
+
+
 def mlflow_command(*args: str) -> subprocess.CompletedProcess[str]:
     program = Path(sys.executable).with_name("mlflow")
     env = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
@@ -127,11 +136,9 @@ def mlflow_command(*args: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.timeout(600)  # every command imports MLflow, and the emulators' processes do so again
 def test_the_command_line(home: Path) -> None:
     target = ("-t", "patchline:/stm32f746")
-    local = mlflow_command("run-local", *target, "--name", "x", "-m", "models:/m-good/1", "-C", "emulator=unicorn")
-    assert "target: stm32f412" in local.stdout, local.stderr  # the model's own board
-    assert "self_test: passed" in local.stdout
     made = mlflow_command("create", *target, "--name", "cam", "-m", "models:/m-good/1", "-C", "emulator=unicorn")
     assert "patchline deployment cam is created" in made.stdout, made.stderr
     (home / "in.json").write_text(json.dumps({"image": [np.zeros((16, 16, 3), int).tolist()]}))
