@@ -100,7 +100,7 @@ def test_a_broken_firmware_is_reported_as_what_it_is(tiny, images, defines, kind
     symbol = elf.symbols[where]
     assert error.pc is not None and symbol.address <= error.pc < symbol.address + symbol.size
     assert where in str(error)
-    assert "op 1 'sum'" in error.describe(("row", "sum"))
+    assert "op 1 'sum'" in str(error.named(("row", "sum")))
 
 
 def test_an_endless_loop_also_ends_without_a_trace(tiny, images) -> None:

@@ -27,10 +27,6 @@ class Case:
     plan: Plan | None
     target_file: str | Path  # how workers load the target
 
-    @property
-    def op_names(self) -> tuple[str, ...]:
-        return tuple(op.name for op in self.network.ops)
-
 
 def load_case(
     where: str | Path, target: str | Path, *, network: str | Path | None = None, plan: str | Path | None = None
@@ -52,7 +48,10 @@ def load_case(
     if network is None:
         raise UserError(f"no network.npz beside {elf} or in models/{board.name}/: name it with --network")
     plan = plan or _first(folders, "plan.json")
-    return Case(elf, board, serialize.load(network), load_plan(plan) if plan else None, target)
+    found = load_plan(plan) if plan else None
+    if found is not None and found.target != board.name:
+        raise UserError(f"{elf} was made for {found.target} (its plan says so), not for {board.name}")
+    return Case(elf, board, serialize.load(network), found, target)
 
 
 def _first(folders: tuple[Path, ...], name: str) -> Path | None:

@@ -30,6 +30,7 @@ class Client:
     def __init__(self, link: Link, *, timeout_s: float = 60.0) -> None:
         self.link = link
         self.timeout_s = timeout_s
+        self.rows_asked = 0  # by the last command
         self._pending = b""
 
     def boot(self) -> tuple[str, ...]:
@@ -78,6 +79,7 @@ class Client:
 
     def _until_ready(self, command: str, rows: RowSource | None) -> Exchange:
         lines: list[str] = []
+        self.rows_asked = 0
         while True:
             line = self._line(command)
             request = _ROW.fullmatch(line)
@@ -89,6 +91,7 @@ class Client:
                 y, x0, x1 = (int(value) for value in request.groups())
                 if rows is None:
                     raise RunError("protocol", f"the device asks for input row {y}, but no image was given")
+                self.rows_asked += 1
                 self.link.write(b"row " + rows(y, x0, x1).hex().encode() + b"%")
             elif line:
                 lines.append(line)

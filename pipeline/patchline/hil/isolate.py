@@ -80,7 +80,7 @@ def _serve(sender: Connection, job: Job) -> None:
         for value in job.function(*job.args):
             sender.send(("value", value))
         sender.send(("done", None))
-    except (RunError, UserError) as error:
+    except UserError as error:
         sender.send(("error", error))
     except Exception as error:  # anything else is a defect: its text goes to the caller with the type
         sender.send(("error", RunError("crash", f"{type(error).__name__}: {error}")))

@@ -21,14 +21,25 @@ TITLES: dict[Kind, str] = {
 }
 
 
-class RunError(Exception):
-    """A run that went wrong. `op` is the index of the operator that ran (None: outside of all), `pc` the address of the
-    instruction, `address` the data address of a faulting access."""
+class RunError(UserError):
+    """A run that went wrong, with exit code 1.
+
+    `op` is the index of the operator that ran (None: outside of all), `op_name` its name where it is known, `pc` the
+    address of the instruction, `address` the data address of a faulting access.
+    """
 
     def __init__(
-        self, kind: Kind, detail: str, *, op: int | None = None, pc: int | None = None, address: int | None = None
+        self,
+        kind: Kind,
+        detail: str,
+        *,
+        op: int | None = None,
+        pc: int | None = None,
+        address: int | None = None,
+        op_name: str = "",
     ) -> None:
-        super().__init__(kind, detail)
+        place = "" if op is None else f" in op {op} '{op_name}'" if op_name else f" in op {op}"
+        super().__init__(f"{TITLES[kind]}{place}: {detail}", exit_code=1)
         self.kind: Kind = kind
         self.detail = detail
         self.op = op
@@ -38,19 +49,11 @@ class RunError(Exception):
     def __reduce__(self) -> tuple[object, ...]:
         return (_rebuild, (self.kind, self.detail, self.op, self.pc, self.address))
 
-    def __str__(self) -> str:
-        return self.describe()
-
-    def describe(self, op_names: tuple[str, ...] = ()) -> str:
-        """One line: what happened, in which operator, where."""
-        place = ""
-        if self.op is not None:
-            name = f" '{op_names[self.op]}'" if self.op < len(op_names) else ""
-            place = f" in op {self.op}{name}"
-        return f"{TITLES[self.kind]}{place}: {self.detail}"
-
-    def as_user_error(self, op_names: tuple[str, ...] = ()) -> UserError:
-        return UserError(self.describe(op_names), exit_code=1)
+    def named(self, op_names: tuple[str, ...]) -> RunError:
+        """The same error with the operator's name in its text."""
+        known = self.op is not None and 0 <= self.op < len(op_names)
+        name = op_names[self.op] if known and self.op is not None else ""
+        return RunError(self.kind, self.detail, op=self.op, pc=self.pc, address=self.address, op_name=name)
 
 
 def _rebuild(kind: Kind, detail: str, op: int | None, pc: int | None, address: int | None) -> RunError:

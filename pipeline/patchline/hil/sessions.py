@@ -49,12 +49,14 @@ class Setup:
 
 @dataclass(frozen=True)
 class Inference:
-    """One inference: int8 outputs, and what this kind of session can count (None: it cannot)."""
+    """One inference: int8 outputs, and what this kind of session can count (None: it cannot). `rows_asked`: input rows
+    that came over the UART."""
 
     index: int
     outputs: Int8Array
     instructions: int | None = None
     costs: dict[int, Cost] | None = None
+    rows_asked: int = 0
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,8 @@ def linked(setup: Setup, name: str, indices: list[int], images: NDArray[np.int8]
                 client.infer()
             else:
                 client.infer(image)
-            yield Inference(index, client.outputs(), _counted(client, link, name, target))
+            rows = client.rows_asked
+            yield Inference(index, client.outputs(), _counted(client, link, name, target), rows_asked=rows)
         used = client.values("x-stack")
         yield Ended(int(used[0]))
     finally:

@@ -1,0 +1,162 @@
+"""Generated firmware on the bench: planned sizes, right outputs, and a wrong byte found where it was put."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from patchline import codegen, targets
+from patchline.cli import main as cli_main
+from patchline.errors import UserError
+from patchline.hil import bench, build, cases, elf, emulators, qemu
+from patchline.hil.outcome import RunError
+from patchline.network import reference, serialize
+from patchline.network.builder import NetworkBuilder
+from patchline.network.ir import Network
+from patchline.schedule import solve
+
+needs_gcc = pytest.mark.skipif(shutil.which(build.COMPILER) is None, reason=f"{build.COMPILER} is not installed")
+pytestmark = needs_gcc
+
+
+def small_network() -> Network:
+    b = NetworkBuilder(16, 16, 3, seed=3, name="small")
+    x = b.conv("input", 8, 3, 2)
+    x = b.mbconv(x, 8, 3, 1, 3)
+    x = b.mbconv(x, 16, 3, 2, 3)
+    x = b.global_pool(x)
+    return b.finish(b.conv(x, 4, relu=False))
+
+
+NETWORK = small_network()
+
+
+def make(folder: Path, board: str, mode: str = "pulled") -> Path:
+    target = targets.load(board)
+    plan = solve(NETWORK, target, input_mode=mode).plan  # type: ignore[arg-type]
+    codegen.generate(NETWORK, plan, target, folder)
+    serialize.save(NETWORK, folder / "network.npz")
+    build.compile_folder(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def f412(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make(tmp_path_factory.mktemp("f412") / "firmware", "stm32f412")
+
+
+@pytest.fixture(scope="module")
+def inputs() -> np.ndarray:
+    return np.random.default_rng(1).integers(-128, 128, (6, 16, 16, 3), dtype=np.int8)
+
+
+def test_outputs_sizes_and_counts(f412, inputs) -> None:
+    case = cases.load_case(f412, "stm32f412")
+    expected = reference.run_batch(NETWORK, inputs)[NETWORK.outputs[0]].reshape(6, -1)
+    labels = expected.argmax(axis=1)
+    labels[0] = (labels[0] + 1) % 4
+    result = bench.run(case, inputs, labels, emulator="unicorn")
+    assert np.array_equal(result.outputs, expected)
+    assert (result.bit_exact_outputs, result.accuracy_device) == (1.0, pytest.approx(5 / 6))
+    assert np.sum(result.confusion_device) == 6
+    assert case.plan is not None
+    assert result.sizes.sram == case.plan.sram_peak_bytes
+    assert result.sizes.arena == case.plan.arena_bytes
+    assert 0 < result.stack_bytes < result.sizes.stack
+    assert [row.op for row in result.per_op] == [*(op.name for op in NETWORK.ops), "runtime"]
+    assert sum(row.instructions for row in result.per_op) == pytest.approx(result.instructions, abs=len(result.per_op))
+    assert sum(row.cycles_est for row in result.per_op) == pytest.approx(result.cycles_est, abs=len(result.per_op))
+    assert result.instructions < result.cycles_est < 4 * result.instructions
+    assert result.latency_ms_est == pytest.approx(result.cycles_est / 100_000)
+    json.dumps(result.metrics())
+
+
+@pytest.mark.skipif(bool(qemu.why_not()), reason=qemu.why_not() or "QEMU is there")
+@pytest.mark.parametrize(("board", "mode"), [("mps2-an386", "pulled"), ("mps2-an500", "resident")])
+def test_auto_asks_a_second_emulator(tmp_path, inputs, board, mode) -> None:
+    case = cases.load_case(make(tmp_path / "firmware", board, mode), board)
+    assert emulators.second_opinion(case.target) == "qemu"
+    result = bench.run(case, inputs)  # raises where outputs differ, or instructions by more than 0.1 %
+    assert (result.checked_by, result.bit_exact_outputs) == ("unicorn+qemu", 1.0)
+
+
+def test_planned_and_linked_sizes_must_be_equal_to_the_byte(f412) -> None:
+    case = cases.load_case(f412, "stm32f412")
+    firmware, plan = elf.load(f412 / "firmware.elf"), case.plan
+    assert plan is not None
+    build.check_sizes(firmware, plan)
+    one_more = dataclasses.replace(plan, arena_bytes=plan.arena_bytes + 1)
+    with pytest.raises(RunError, match=f"the arena is {plan.arena_bytes} bytes, planned {plan.arena_bytes + 1}"):
+        build.check_sizes(firmware, one_more)
+    static = dataclasses.replace(plan, sram=dataclasses.replace(plan.sram, static=plan.sram.static - 1))
+    with pytest.raises(RunError, match=r"static memory .*SRAM in total is") as caught:
+        build.check_sizes(firmware, static)
+    assert (caught.value.kind, caught.value.exit_code) == ("size", 1)
+
+
+def test_a_byte_more_in_the_firmware_is_found(f412, tmp_path) -> None:
+    folder = tmp_path / "firmware"
+    shutil.copytree(f412, folder)
+    script = folder / "generated" / "board.ld"
+    text = script.read_text().replace("*(.arena)", "*(.arena) . += 4;")
+    script.write_text("\n".join(line for line in text.splitlines() if "arena does not have" not in line))
+    build.compile_folder(folder)
+    case = cases.load_case(folder, "stm32f412")
+    assert case.plan is not None
+    with pytest.raises(RunError, match=f"planned {case.plan.sram_peak_bytes}"):
+        build.check_sizes(elf.load(folder / "firmware.elf"), case.plan)
+
+
+def test_a_wrong_weight_is_found_in_its_operator(f412, inputs) -> None:
+    case = cases.load_case(f412, "stm32f412")
+    index, op = next((i, op) for i, op in enumerate(NETWORK.ops) if type(op).__name__ == "Depthwise")
+    weights = op.weights.copy()  # type: ignore[attr-defined]
+    weights[1, 1, 0] = weights[1, 1, 0] ^ 0x40
+    wrong = dataclasses.replace(op, weights=weights)  # type: ignore[type-var]
+    ops = tuple(wrong if i == index else other for i, other in enumerate(NETWORK.ops))
+    changed = dataclasses.replace(case, network=dataclasses.replace(NETWORK, ops=ops))
+    with pytest.raises(RunError, match="it begins there") as caught:
+        bench.run(changed, inputs, emulator="unicorn")
+    error = caught.value
+    assert (error.kind, error.op) == ("mismatch", index)
+    assert f"op {index} '{op.name}'" in str(error)
+    arena = elf.load(f412 / "firmware.elf").symbols["pl_arena"]
+    assert error.address is not None and arena.address <= error.address < arena.address + arena.size
+
+
+def test_code_that_does_not_compile_is_the_compilers_own_message(f412, tmp_path) -> None:
+    folder = tmp_path / "firmware"
+    shutil.copytree(f412, folder)
+    (folder / "generated" / "model.c").write_text("int broken(void) { return nothing; }\n")
+    with pytest.raises(UserError, match="'nothing' undeclared"):
+        build.compile_folder(folder)
+    with pytest.raises(UserError, match="not a generated firmware folder"):
+        build.compile_folder(tmp_path)
+
+
+def test_images_of_the_wrong_shape(f412) -> None:
+    case = cases.load_case(f412, "stm32f412")
+    with pytest.raises(UserError, match=r"the images have shape \(8, 8, 3\)"):
+        bench.run(case, np.zeros((2, 8, 8, 3), np.int8))
+
+
+def test_the_command(f412, tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.savez(tmp_path / "images.npz", images=np.zeros((3, 16, 16, 3), np.uint8), labels=np.zeros(3, np.int64))
+    arguments = ["bench", str(f412), "--target", "stm32f412", "--emulator", "unicorn", "--images", "images.npz"]
+    monkeypatch.setattr("sys.argv", ["patchline", *arguments, "--json"])
+    with pytest.raises(SystemExit) as ended:
+        cli_main()
+    assert not ended.value.code
+    found = json.loads(capsys.readouterr().out)
+    assert (found["images"], found["bit_exact_outputs"], len(found["per_op"])) == (3, 1.0, len(NETWORK.ops) + 1)
+    monkeypatch.setattr("sys.argv", ["patchline", *arguments[:3], "stm32l4r5"])
+    with pytest.raises(SystemExit) as ended:
+        cli_main()
+    assert ended.value.code == 2
+    assert "was made for stm32f412" in capsys.readouterr().err
