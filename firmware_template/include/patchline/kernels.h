@@ -57,7 +57,9 @@ pl_kernel pl_conv_window;    /* any window; scratch: 4 windows of int16 */
 pl_kernel pl_conv_pointwise; /* 1x1 without padding, order PL_SPLIT; scratch: 4 pixels of int16 */
 pl_kernel pl_conv_dense;     /* one output column, no padding, order PL_SPLIT; no scratch */
 
-/* Weights: [channels][kernel_h][kernel_w rounded up to 4], in each four the order 0, 2, 1, 3. */
+/* Weights, channel by channel. A 3x3 kernel takes 12 bytes so that SXTB16 yields the pairs that its kernel multiplies:
+ * 00 01 10 11  02 20 12 21  22 and three zeros (row, column). Others: [kernel_h][kernel_w rounded up to 4], in each four the
+ * order 0, 2, 1, 3. */
 typedef struct {
     const int8_t *weights;
     pl_requant requant;
@@ -68,7 +70,7 @@ typedef struct {
 } pl_depthwise;
 
 pl_kernel pl_depthwise_row; /* any kernel */
-pl_kernel pl_depthwise_3s1; /* kernel width 3, column stride 1, and so on */
+pl_kernel pl_depthwise_3s1; /* kernel 3x3, column stride 1, and so on */
 pl_kernel pl_depthwise_3s2;
 pl_kernel pl_depthwise_5s1;
 pl_kernel pl_depthwise_5s2;

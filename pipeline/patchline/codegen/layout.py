@@ -37,7 +37,11 @@ def conv_weights(weights: Int8Array, order: Order) -> Int8Array:
 
 
 def depthwise_weights(weights: Int8Array) -> Int8Array:
-    """[kh, kw, channels] as [channel][kh][kw padded to 4], in each four the order 0, 2, 1, 3."""
+    """[kh, kw, channels] channel by channel: [kh][kw padded to 4], in each four the order 0, 2, 1, 3; a 3x3 kernel as 12
+    bytes in an order of its own (kernels.h)."""
+    if weights.shape[:2] == (3, 3):
+        nine = weights.transpose(2, 0, 1).reshape(-1, 9)[:, [0, 1, 3, 4, 2, 6, 5, 7, 8]]
+        return np.pad(nine, ((0, 0), (0, 3))).reshape(-1)
     rows = _pad_last(weights.transpose(2, 0, 1), 4)
     quads = rows.reshape(*rows.shape[:2], -1, 4)
     return np.ascontiguousarray(quads[..., [0, 2, 1, 3]]).reshape(-1)
