@@ -16,6 +16,7 @@ from patchline import targets
 from patchline.deploy import firmware
 from patchline.deploy.config import DeployConfig
 from patchline.deploy.errors import DeploymentError
+from patchline.hil import cases
 from patchline.network import reference, serialize
 from patchline.network.builder import NetworkBuilder
 from patchline.network.ir import Network
@@ -48,7 +49,7 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     mlflow.set_tracking_uri(uri)
     made = root / "firmware"
     network = tiny(0)
-    firmware.lay_down(firmware.Model(root, network, "", ()), targets.load("stm32f412"), DeployConfig(), made)
+    firmware.lay_down(firmware.Model(root, network, ""), targets.load("stm32f412"), DeployConfig(), made)
     wrong = root / "wrong"
     shutil.copytree(made, wrong)
     serialize.save(tiny(1), wrong / firmware.NETWORK)
@@ -67,7 +68,7 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
                 pip_requirements=["onnx"],
                 save_as_external_data=False,
                 extra_files=[(folder / file).as_uri() for file in (firmware.ELF, firmware.PLAN, firmware.NETWORK)],
-                metadata={"target": "stm32f412", "classes": ["cat", "dog", "bird"]},
+                metadata={"target": "stm32f412", "classes": ["cat", "dog", "bird"], "resolution": 32},
                 registered_model_name=f"m-{name}",
             )
             found[name] = info.model_uri
@@ -93,10 +94,12 @@ def test_a_deployment_lives_from_create_to_delete(home: Path) -> None:
     with pytest.raises(DeploymentError, match="exists on stm32f412 already"):
         client.create_deployment("door-cam", "models:/m-good/1")
 
-    images = np.random.default_rng(3).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
+    images = np.random.default_rng(3).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
     result = client.predict("door-cam", images)
     network = tiny(0)
-    outputs = reference.run_batch(network, reference.quantize_input(images))[network.outputs[0]].reshape(3, -1)
+    outputs = reference.run_batch(network, cases.image_input(cases.at_input_size(images, network)))[
+        network.outputs[0]
+    ].reshape(3, -1)
     assert result["class"].tolist() == outputs.argmax(axis=1).tolist()
     assert set(result["label"]) <= {"cat", "dog", "bird"}
     assert (result["latency_ms_est"] > 0).all()
@@ -141,7 +144,7 @@ def test_the_command_line(home: Path) -> None:
     target = ("-t", "patchline:/stm32f746")
     made = mlflow_command("create", *target, "--name", "cam", "-m", "models:/m-good/1", "-C", "emulator=unicorn")
     assert "patchline deployment cam is created" in made.stdout, made.stderr
-    (home / "in.json").write_text(json.dumps({"image": [np.zeros((16, 16, 3), int).tolist()]}))
+    (home / "in.json").write_text(json.dumps({"image": [np.zeros((32, 32, 3), int).tolist()]}))
     predicted = mlflow_command("predict", *target, "--name", "cam", "-I", "in.json")
     assert "latency_ms_est" in json.loads(predicted.stdout.splitlines()[-1]), predicted.stderr
     bad = mlflow_command("create", *target, "--name", "cam", "-m", "models:/nothing/1")

@@ -64,7 +64,7 @@ def test_images_come_in_several_forms(tmp_path: Path) -> None:
         (pd.DataFrame({"x": [1]}), r"got columns \['x'\]"),
         (None, "a column 'path' with picture files"),
         (["/nowhere/a.png"], "/nowhere/a.png does not exist"),
-        (np.zeros((1, 8, 8, 3), np.uint8), r"shape \(8, 8, 3\), the network takes \(16, 16, 3\)"),
+        (np.zeros((1, 8, 8, 3), np.uint8), r"shape \(8, 8, 3\), the model takes \(16, 16, 3\)"),
         (np.full((1, *SHAPE), 0.5), "whole numbers from 0 to 255"),
         (np.full((1, *SHAPE), 300), "whole numbers from 0 to 255"),
         ([np.zeros(SHAPE).tolist(), np.zeros((8, 8, 3)).tolist()], "different shapes"),

@@ -112,15 +112,18 @@ class PatchlineDeployments(BaseDeploymentClient):
         import pandas as pd
 
         from patchline.deploy import firmware, images
-        from patchline.network import reference, serialize
+        from patchline.hil import cases
+        from patchline.network import serialize
 
         _refuse_endpoint(endpoint)
         record = self.get_deployment(deployment_name or "")
         folder = self.folder / record["name"]
         network = serialize.load(folder / firmware.NETWORK)
-        pixels = images.read_images(inputs, network.tensors[network.input].shape)
+        height, width, channels = network.tensors[network.input].shape
+        shape = (record["resolution"] or height, record["resolution"] or width, channels)
+        pixels = cases.at_input_size(images.read_images(inputs, shape), network)
         emulator = DeployConfig(**record["config"]).emulator
-        result = firmware.run(folder, self.target, reference.quantize_input(pixels), emulator)
+        result = firmware.run(folder, self.target, cases.image_input(pixels), emulator)
         output = network.tensors[network.outputs[0]]
         scores = (result.outputs.astype(float) - output.zero_point) * output.scale
         best = result.outputs.argmax(axis=1)
@@ -210,6 +213,7 @@ def _prepare(
         "firmware": origin,
         "config": config.to_dict(),
         "classes": list(model.classes),
+        "resolution": model.resolution,
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "self_test": f"passed: {result.images} images, bit-exact on {result.checked_by}",
         "sram_peak_bytes": result.sizes.sram,

@@ -17,7 +17,10 @@ FORMS = (
 
 
 def read_images(inputs: Any, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
-    """Images uint8 [N, *shape] from what a caller gave. DeploymentError says what is accepted."""
+    """Images uint8 [N, *shape] from what a caller gave. DeploymentError says what is accepted.
+
+    `shape` is that of the prepared data: the network may take its images smaller, as it did in training.
+    """
     import pandas as pd
 
     if isinstance(inputs, np.ndarray):
@@ -34,9 +37,7 @@ def read_images(inputs: Any, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
     try:
         return _checked(np.stack([np.asarray(image) for image in inputs["image"]]), shape)
     except ValueError:
-        raise DeploymentError(
-            f"the images in column 'image' have different shapes; the network takes {shape}"
-        ) from None
+        raise DeploymentError(f"the images in column 'image' have different shapes; the model takes {shape}") from None
 
 
 def _picture(path: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
@@ -46,7 +47,7 @@ def _picture(path: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
     height, width, channels = shape
     if height != width or channels != 3:
         raise DeploymentError(
-            f"the network takes {shape}, not square RGB: give pixels in a column 'image' instead of paths"
+            f"the model takes {shape}, not square RGB: give pixels in a column 'image' instead of paths"
         )
     found = read_photo(path, height)
     if found is None:
@@ -58,7 +59,7 @@ def _picture(path: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
 
 def _checked(images: NDArray[Any], shape: tuple[int, int, int]) -> NDArray[np.uint8]:
     if images.ndim != 4 or images.shape[1:] != shape:
-        raise DeploymentError(f"images have shape {images.shape[1:]}, the network takes {shape}")
+        raise DeploymentError(f"images have shape {images.shape[1:]}, the model takes {shape}")
     if not np.issubdtype(images.dtype, np.integer) or images.min() < 0 or images.max() > 255:
         raise DeploymentError("pixels must be whole numbers from 0 to 255")
     return images.astype(np.uint8)

@@ -231,7 +231,12 @@ def _log_model(results: Results, result: TargetResult) -> None:
         onnx_execution_providers=["CPUExecutionProvider"],
         save_as_external_data=False,
         extra_files=[path.as_uri() for path in _model_files(results.root, result.name)],
-        metadata={"target": result.name, "classes": results.classes, "patchline": __version__},
+        metadata={
+            "target": result.name,
+            "classes": results.classes,
+            "resolution": results.params.data.resolution,
+            "patchline": __version__,
+        },
     )
 
 
