@@ -28,6 +28,10 @@ run: setup ## run the whole pipeline and show the results
 test: setup ## run the tests; PYTEST_ARGS="-m 'not slow'" leaves out the slow ones
 	@python -m pytest -n $(TEST_WORKERS) --dist worksteal $(PYTEST_ARGS)
 
+.PHONY: renode
+renode: ## fetch the emulator Renode (official portable release, checksum pinned) into .renode/
+	@python3 scripts/fetch_renode.py
+
 .PHONY: lint
 lint: setup ## ruff and mypy
 	@ruff check .

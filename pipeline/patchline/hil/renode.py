@@ -32,7 +32,7 @@ from patchline.targets import Renode, Target
 VERSION = "1.16.1"
 MARK = "patchline-count"
 LOG_DELAY_S = 3.0
-LOCAL = Path(".patchline") / "renode" / "renode"  # where scripts/fetch_renode.py unpacks it
+LOCAL = Path(".renode") / "renode"  # where scripts/fetch_renode.py unpacks it
 
 
 def executable() -> str | None:
