@@ -1,4 +1,4 @@
-"""Fetch Renode's official portable release into .renode/, where `patchline bench` finds it; version and checksum pinned.
+"""Fetch Renode's portable release into .renode/, where `patchline bench` finds it; version and checksum are pinned.
 
     python3 scripts/fetch_renode.py [--archive FILE]
 
