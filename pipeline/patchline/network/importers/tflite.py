@@ -112,6 +112,8 @@ class _Importer:
                 raise UnsupportedError(
                     f"it computes shape {list(value.view.shape)}, the file says {list(op.outputs[0].shape)}"
                 )
+            if value.view.tensor and op.outputs[0].type in ("INT8", "UINT8"):
+                self._check_scale(value, op.outputs[0])
             if op.outputs[0].index in self.state.values:
                 raise UnsupportedError("its output is produced twice", "convert the model again")
             self.state.values[op.outputs[0].index] = value
@@ -119,6 +121,12 @@ class _Importer:
             self._refuse(op, error.why, error.hint)
         except (ValueError, TypeError, IndexError, KeyError, OverflowError, ZeroDivisionError) as error:
             self._refuse(op, f"its inputs or options do not fit together ({error})")
+
+    def _check_scale(self, value: Value, tensor: FileTensor) -> None:
+        """A reshape must not change what the numbers mean."""
+        found = self.state.assembly.tensors[value.view.tensor]
+        if (found.scale, found.zero_point) != (tensor.scale, tensor.zero):
+            raise UnsupportedError("its output has another scale than its input", "convert the model again")
 
     def _refuse(self, op: FileOp, why: str, hint: str = "") -> None:
         self.problems.append(Problem(op.name, op.op, why, hint))
