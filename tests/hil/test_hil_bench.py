@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import pty
 import shutil
+import threading
+import tty
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +19,7 @@ from patchline.cli import main as cli_main
 from patchline.errors import UserError
 from patchline.hil import bench, build, cases, elf, emulators, qemu
 from patchline.hil.outcome import RunError
+from patchline.hil.unicorn_board import UnicornBoard
 from patchline.network import reference, serialize
 from patchline.network.builder import NetworkBuilder
 from patchline.network.ir import Network
@@ -83,6 +88,27 @@ def test_auto_asks_a_second_emulator(tmp_path, inputs, board, mode) -> None:
     assert emulators.second_opinion(case.target) == "qemu"
     result = bench.run(case, inputs)  # raises where outputs differ, or instructions by more than 0.1 %
     assert (result.checked_by, result.bit_exact_outputs) == ("unicorn+qemu", 1.0)
+
+
+def test_a_real_board_is_measured_over_its_serial_port(f412, inputs) -> None:
+    """An emulated board behind a pseudo terminal stands for the real one; recording, so that its counter runs."""
+    board = UnicornBoard(elf.load(f412 / "firmware.elf"), targets.load("stm32f412"))
+    board.read(0)  # booted long ago
+    master, slave = pty.openpty()
+    tty.setraw(slave)
+
+    def device() -> None:
+        with board.record():
+            while data := os.read(master, 4096):
+                board.write(data)
+                os.write(master, board.read(0))
+
+    threading.Thread(target=device, daemon=True).start()
+    case = cases.load_case(f412, "stm32f412")
+    result = bench.run(case, inputs[:2], emulator=f"serial:{os.ttyname(slave)}", traced_images=1)
+    assert result.checked_by == f"unicorn+serial:{os.ttyname(slave)}"
+    assert result.cycles_device == pytest.approx(result.instructions, rel=0.02)  # this counter counts instructions
+    assert result.metrics()["latency_ms_device"] == pytest.approx(result.cycles_device / 100_000, rel=0.01)
 
 
 def test_planned_and_linked_sizes_must_be_equal_to_the_byte(f412) -> None:

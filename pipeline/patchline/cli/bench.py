@@ -36,15 +36,11 @@ def command(
     from dataclasses import asdict
 
     from patchline.hil import bench, cases
-    from patchline.hil.outcome import RunError
 
     named = Path(target) if target.endswith((".yaml", ".yml")) else target
     case = cases.load_case(firmware, named, network=network, plan=plan)
     pixels, labels, source = cases.load_images(images, case.network, count)
-    try:
-        result = bench.run(case, pixels, labels, emulator=emulator, traced_images=traced, workers=workers)
-    except RunError as error:
-        raise error.as_user_error(case.op_names) from None
+    result = bench.run(case, pixels, labels, emulator=emulator, traced_images=traced, workers=workers)
     if as_json:
         metrics = {**result.metrics(), "images_from": source}
         print(
@@ -73,6 +69,8 @@ def _show(result: Result, source: str) -> None:
             f"{result.latency_ms_est:.2f} ms ({result.cycles_est:,} cycles, model {result.cycle_model})",
         ),
     ]
+    if result.cycles_device is not None:
+        rows.append(("latency, measured", f"{result.latency_ms_device:.2f} ms ({result.cycles_device:,} cycles)"))
     if result.accuracy_device is not None:
         rows.insert(2, ("accuracy on the device", f"{result.accuracy_device:.4f}"))
     for name, value in rows:

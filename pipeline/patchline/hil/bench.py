@@ -66,6 +66,13 @@ class Result:
     latency_ms_est: float
     cycle_model: str
     per_op: tuple[OpCost, ...]
+    cycles_device: int | None  # measured, on a real board only
+    clock_hz: int
+
+    @property
+    def latency_ms_device(self) -> float | None:
+        """Measured on a real board, at the clock that the board's description names."""
+        return None if self.cycles_device is None else round(1000 * self.cycles_device / self.clock_hz, 3)
 
     def metrics(self) -> dict[str, object]:
         """The figures under the names that the pipeline's metrics use."""
@@ -80,6 +87,8 @@ class Result:
             "cycles_est": self.cycles_est,
             "latency_ms_est": round(self.latency_ms_est, 3),
             "cycle_model": self.cycle_model,
+            "cycles_device": self.cycles_device,
+            "latency_ms_device": self.latency_ms_device,
             "images": self.images,
             "emulator": self.emulator,
             "checked_by": self.checked_by,
@@ -158,6 +167,7 @@ def _run(
     if elf.stack is not None and stack >= elf.stack.size:
         raise RunError("stack-overflow", f"all {elf.stack.size} reserved bytes of the stack were written")
     per_op = _per_op(case, costs)
+    measured = [i.cycles for i in everything.inferences if i.cycles is not None]
     total_cycles = _mean([sum(c.cycles_est for c in cost.values()) for cost in costs])
     return Result(
         target=case.target.name,
@@ -175,6 +185,8 @@ def _run(
         latency_ms_est=1000 * total_cycles / case.target.clock_hz,
         cycle_model=cycles.version(case.target),
         per_op=per_op,
+        cycles_device=_mean(measured) if measured else None,
+        clock_hz=case.target.clock_hz,
     )
 
 

@@ -50,13 +50,14 @@ class Setup:
 @dataclass(frozen=True)
 class Inference:
     """One inference: int8 outputs, and what this kind of session can count (None: it cannot). `rows_asked`: input rows
-    that came over the UART."""
+    that came over the UART. `cycles`: measured by a real board's own counter."""
 
     index: int
     outputs: Int8Array
     instructions: int | None = None
     costs: dict[int, Cost] | None = None
     rows_asked: int = 0
+    cycles: int | None = None
 
 
 @dataclass(frozen=True)
@@ -110,22 +111,23 @@ def linked(setup: Setup, name: str, indices: list[int], images: NDArray[np.int8]
             else:
                 client.infer(image)
             rows = client.rows_asked
-            yield Inference(index, client.outputs(), _counted(client, link, name, target), rows_asked=rows)
+            instructions, measured = _counted(client, link, name, target)
+            yield Inference(index, client.outputs(), instructions, rows_asked=rows, cycles=measured)
         used = client.values("x-stack")
         yield Ended(int(used[0]))
     finally:
         link.close()
 
 
-def _counted(client: Client, link: Any, name: str, target: targets.Target) -> int | None:
-    """Instructions of the last inference without the wait for the host; a real board counts cycles instead: None."""
-    if name.startswith(emulators.SERIAL):
-        return None
+def _counted(client: Client, link: Any, name: str, target: targets.Target) -> tuple[int | None, int | None]:
+    """Instructions (an emulator) or cycles (a real board) of the last inference without the wait for the host."""
     if isinstance(link, RenodeBoard) and (count := link.instructions()) is not None:
-        return count
+        return count, None
     total, waited = client.values("x-cycles")
-    ticks = total - waited
-    return qemu.instructions(ticks) if target.uart.kind == "cmsdk" else round(ticks)
+    ticks = round((total - waited) % 2**32)
+    if name.startswith(emulators.SERIAL):
+        return None, ticks
+    return (qemu.instructions(ticks) if target.uart.kind == "cmsdk" else ticks), None
 
 
 def _input(board: UnicornBoard, setup: Setup, image: Int8Array) -> AbstractContextManager[None]:
