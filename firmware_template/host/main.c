@@ -20,8 +20,8 @@ extern const uint32_t model_scratch_bytes[];
 
 static void spoil(int8_t *from, size_t bytes)
 {
-    static uint8_t pattern = 0x5a;
     if (poison) {
+        static uint8_t pattern = 0x5a;
         memset(from, pattern, bytes);
         pattern = (uint8_t)(pattern * 5u + 1u);
     }

@@ -216,7 +216,7 @@ static void put_outputs(int as_stored)
         put_line("e-[No inference has been made]");
         return;
     }
-    put_text(as_stored ? "x-out-[" : "m-results-[");
+    const char *separator = as_stored ? "x-out-[" : "m-results-[";
     for (uint32_t i = 0; i < MODEL_OUTPUTS; i++) {
         const pl_output *output = pl_outputs + i;
         const pl_tensor *tensor = pl_model.tensors + output->tensor;
@@ -224,9 +224,8 @@ static void put_outputs(int as_stored)
         const int32_t count = (int32_t)tensor->height * tensor->width * tensor->channels;
         for (int32_t k = 0; k < count; k++) {
             const int32_t value = as_stored ? values[k] : values[k] - output->zero;
-            if (i || k) {
-                board_put(',');
-            }
+            put_text(separator);
+            separator = ",";
             if (as_stored) {
                 put_signed(value);
             } else {

@@ -74,7 +74,8 @@ __attribute__((noinline)) _Noreturn void board_halt(void)
 
 void pl_report_fault(const uint32_t *frame)
 {
-    const int readable = frame >= pl_stack_bottom && frame + 8 <= pl_stack_top;
+    const uintptr_t below_top = (uintptr_t)pl_stack_top - (uintptr_t)frame; /* wraps below the bottom */
+    const int readable = below_top >= 32u && below_top <= board_stack_size();
     pl_fault.status = REGISTER(0xe000ed28u);
     pl_fault.exception = REGISTER(0xe000ed04u) & 0x1ffu;
     pl_fault.address = pl_fault.status & 0x80u ? REGISTER(0xe000ed34u) : pl_fault.status & 0x8000u ? REGISTER(0xe000ed38u) : 0;
@@ -159,11 +160,12 @@ uint32_t board_stack_size(void)
 
 uint32_t board_stack_used(void)
 {
-    const volatile uint32_t *at = pl_stack_bottom;
-    while (at < pl_stack_top && *at == STACK_PAINT) {
-        at++;
+    const volatile uint32_t *words = pl_stack_bottom;
+    uint32_t clean = 0;
+    while (clean < board_stack_size() && words[clean / 4u] == STACK_PAINT) {
+        clean += 4u;
     }
-    return (uint32_t)((uintptr_t)pl_stack_top - (uintptr_t)at);
+    return board_stack_size() - clean;
 }
 
 /* ---- start ----------------------------------------------------------------------------------------------------- */

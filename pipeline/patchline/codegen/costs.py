@@ -9,8 +9,9 @@ from patchline.network.ir import Network
 from patchline.schedule.plan import Plan
 
 _STRUCTS = {
-    "pl_conv": 32, "pl_depthwise": 28, "pl_add": 20, "pl_add_tflite": 24, "pl_mul": 24, "pl_pool": 28, "pl_global_pool": 36,
-    "pl_lookup": 8, "pl_concat": 8, "pl_upsample": 4, "pl_pad": 4, "pl_softmax": 8, "pl_concat_input": 8,
+    "pl_conv": 32, "pl_depthwise": 28, "pl_add": 20, "pl_add_tflite": 24, "pl_mul": 24, "pl_pool": 24,
+    "pl_global_pool": 36, "pl_lookup": 8, "pl_concat": 8, "pl_upsample": 4, "pl_pad": 4, "pl_softmax": 8,
+    "pl_concat_input": 8,
 }  # fmt: skip
 """sizeof on the device; tests/codegen compares them with the compiler's."""
 
@@ -25,7 +26,7 @@ _KERNEL_CODE = {
 
 
 def weights_bytes(network: Network) -> int:
-    """Weights, biases, multipliers and look-up tables in kernel layout, as linked (each array starts at a multiple of 4)."""
+    """Weights, biases, multipliers and look-up tables in kernel layout, as linked (arrays start at multiples of 4)."""
     return sum(round_up(array.bytes, 4) for op in network.ops for array in lower(network, op).arrays)
 
 

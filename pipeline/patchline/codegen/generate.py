@@ -22,7 +22,7 @@ Golden = tuple[Int8Array, tuple[Int8Array, ...]]
 
 
 def template_folder() -> Path:
-    """The folder firmware_template: beside the sources, or inside an installed package. UserError when it is missing."""
+    """firmware_template/: beside the sources, or inside an installed package. UserError when it is missing."""
     package = Path(patchline.__file__).parent
     for folder in (package.parent.parent / "firmware_template", package / "firmware_template"):
         if (folder / "Makefile").is_file():

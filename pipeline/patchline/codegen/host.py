@@ -21,7 +21,7 @@ SANITIZERS = "-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-f
 
 @dataclass(frozen=True)
 class Mismatch:
-    """The first row that differs from the reference: columns [x0, x0 + count) of row y of the output of operator `op`."""
+    """The first row that differs from the reference: columns [x0, x0 + count) of row y of operator `op`."""
 
     op: int
     name: str
@@ -44,10 +44,11 @@ def build(
 ) -> Path:  # fmt: skip
     """Compile the host program of a generated folder and return it.
 
-    `emulate_dsp` compiles the kernels for Cortex-M with each DSP instruction written out in C. `shared` is a folder for the
-    objects that do not depend on the model, so that several models compile quickly. Raises UserError with the compiler's message.
+    `emulate_dsp` compiles the kernels for Cortex-M with each DSP instruction written out in C. `shared` is a folder
+    for the objects that do not depend on the model, so that several models compile quickly. Raises UserError with the
+    compiler's message.
     """
-    name = "host" + ("-san" if sanitize else "") + ("-dsp" if emulate_dsp else "")
+    name = "build-host" + ("-san" if sanitize else "") + ("-dsp" if emulate_dsp else "")
     flags = " ".join([*([SANITIZERS] if sanitize else []), *(["-DPL_EMULATE_DSP=1"] if emulate_dsp else [])])
     command = ["make", "-s", "-C", str(folder), "host", f"BUILD={name}", f"HOST_FLAGS={flags}", f"HOSTCC={compiler}"]
     if shared is not None:
@@ -64,12 +65,17 @@ def build(
 def run(
     program: str | Path, network: Network, images: NDArray[np.int8], *, poison: bool = False, trace: Path | None = None
 ) -> dict[str, Int8Array]:
-    """Outputs [N, h, w, c] by name for int8 images [N, H, W, C]. Raises RuntimeError when the program fails (a sanitizer's
-    report, a crash). `poison` spoils every buffer while it is free, `trace` is a file for every computed row."""
+    """Outputs [N, h, w, c] by name for int8 images [N, H, W, C].
+
+    `poison` spoils every buffer while it is free, `trace` is a file for every computed row. Raises RuntimeError when
+    the program fails (a sanitizer's report, a crash).
+    """
     command = [str(program), *(["--poison"] if poison else []), *(["--trace", str(trace)] if trace else [])]
     result = subprocess.run(command, input=np.ascontiguousarray(images).tobytes(), capture_output=True, check=False)
     if result.returncode:
-        raise RuntimeError(f"{program} ended with {result.returncode}: {result.stderr.decode(errors='replace')[-3000:]}")
+        raise RuntimeError(
+            f"{program} ended with {result.returncode}: {result.stderr.decode(errors='replace')[-3000:]}"
+        )
     shapes = {name: network.tensors[name].shape for name in network.outputs}
     values = np.frombuffer(result.stdout, np.int8).reshape(len(images), -1)
     outputs, at = {}, 0
@@ -80,7 +86,9 @@ def run(
     return outputs
 
 
-def run_host(folder: str | Path, network: Network, images: NDArray[np.int8], *, poison: bool = False) -> dict[str, Int8Array]:
+def run_host(
+    folder: str | Path, network: Network, images: NDArray[np.int8], *, poison: bool = False
+) -> dict[str, Int8Array]:
     """Build (without sanitizers) and run in one go; see `build` and `run`."""
     return run(build(folder), network, images, poison=poison)
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from patchline.network.ir import Int8Array, Int32Array
 
 Order = Literal["split", "flat"]
-"""Which inputs share a word: `split` is (0,2), (1,3) of every four, as SXTB16 takes a word apart, every kernel row padded to a
-multiple of 4; `flat` is (0,1), (2,3) over the whole window."""
+"""Which inputs share a word: `split` is (0,2), (1,3) of every four, as SXTB16 takes a word apart, every kernel row
+padded to a multiple of 4; `flat` is (0,1), (2,3) over the whole window."""
 
 
 def round_up(value: int, multiple: int) -> int:
@@ -37,8 +37,8 @@ def conv_weights(weights: Int8Array, order: Order) -> Int8Array:
 
 
 def depthwise_weights(weights: Int8Array) -> Int8Array:
-    """[kh, kw, channels] channel by channel: [kh][kw padded to 4], in each four the order 0, 2, 1, 3; a 3x3 kernel as 12
-    bytes in an order of its own (kernels.h)."""
+    """[kh, kw, channels] channel by channel: [kh][kw padded to 4], in each four the order 0, 2, 1, 3; a 3x3 kernel as
+    12 bytes in an order of its own (kernels.h)."""
     if weights.shape[:2] == (3, 3):
         nine = weights.transpose(2, 0, 1).reshape(-1, 9)[:, [0, 1, 3, 4, 2, 6, 5, 7, 8]]
         return np.pad(nine, ((0, 0), (0, 3))).reshape(-1)

@@ -78,7 +78,7 @@ def lower(network: Network, op: Op) -> Lowered:
 def _requant(
     requant: Requant | None, clamp: tuple[int, int], output: Tensor, entries: int, bias: NDArray[np.int64] | None = None
 ) -> tuple[dict[str, Any], tuple[Array, ...]]:
-    """Struct pl_requant: (fields, arrays). Entries are padded to an even number, for kernels that work on channel pairs."""
+    """Struct pl_requant: (fields, arrays). Entries with a bias are padded to an even number (channel pairs)."""
     fields: dict[str, Any] = {"low": clamp[0], "high": clamp[1], "zero": output.zero_point}
     if requant is None:
         return {**fields, "scale": "NULL", "shifts": "NULL", "tflite": 1, "plain": 0}, ()
@@ -98,13 +98,15 @@ def _requant(
     return fields, tuple(arrays)
 
 
-def _summing(op: Conv | Depthwise, per_channel: NDArray[np.int64], source: Tensor, output: Tensor) -> tuple[dict[str, Any], tuple[Array, ...]]:
-    """Requantisation with the input's zero point folded into the bias. `per_channel` is weights [channels, products]."""
+def _summing(
+    op: Conv | Depthwise, per_channel: NDArray[np.int64], source: Tensor, output: Tensor
+) -> tuple[dict[str, Any], tuple[Array, ...]]:
+    """Requantisation with the input's zero point folded into the bias. `per_channel`: weights [channels, products]."""
     bias = layout.fold_zero_point(op.bias, per_channel, source.zero_point)
     if layout.may_overflow(bias, per_channel):
         raise UserError(
-            f"operator '{op.name}': its weights and bias can take a sum out of 32 bits; the model's quantisation is broken "
-            "or its bias is far too large: quantise it again"
+            f"operator '{op.name}': its weights and bias can take a sum out of 32 bits; the model's quantisation is "
+            "broken or its bias far too large: quantise it again"
         )
     return _requant(op.requant, op.clamp, output, len(bias), bias)
 
@@ -127,8 +129,9 @@ def _conv(op: Conv, inputs: list[Tensor], output: Tensor) -> Lowered:
     requant, arrays = _summing(op, op.weights.astype(np.int64).reshape(channels_out, -1), inputs[0], output)
     weights = Array("int8_t", layout.conv_weights(op.weights, order))
     fields = {
-        "weights": weights, "requant": requant, "channels_in": channels_in, "channels_out": channels_out, "kernel_h": kernel_h,
-        "kernel_w": kernel_w, "stride": op.stride[1], "order": f"PL_{order.upper()}", "input_zero": inputs[0].zero_point,
+        "weights": weights, "requant": requant, "channels_in": channels_in, "channels_out": channels_out,
+        "kernel_h": kernel_h, "kernel_w": kernel_w, "stride": op.stride[1], "order": f"PL_{order.upper()}",
+        "input_zero": inputs[0].zero_point,
     }  # fmt: skip
     return Lowered(kernel, "pl_conv", fields, (weights, *arrays))
 

@@ -27,9 +27,13 @@ UART_DRIVERS = {"stm32f4": "uart_stm32f4", "stm32f7": "uart_stm32f7", "cmsdk": "
 @cache
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("patchline.codegen"), trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
-        undefined=jinja2.StrictUndefined, autoescape=False,
-    )  # fmt: skip
+        loader=jinja2.PackageLoader("patchline.codegen"),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,
+    )
     environment.filters["comment"] = _comment
     return environment
 
@@ -62,22 +66,29 @@ def model_c(network: Network, plan: Plan, tables: Tables, golden: Sequence[Golde
             }
         )  # fmt: skip
     outputs = [
-        {"tensor": index, "name": name, "zero": network.tensors[name].zero_point, **_decimal(network.tensors[name].scale)}
+        {
+            "tensor": index,
+            "name": name,
+            "zero": network.tensors[name].zero_point,
+            **_decimal(network.tensors[name].scale),
+        }
         for name, index in zip(network.outputs, tables.outputs, strict=True)
     ]
     vectors = [
-        {"input": _numbers(image.reshape(-1), 8), "output": _numbers(_joined(expected), 8)} for image, expected in golden
+        {"input": _numbers(image.reshape(-1), 8), "output": _numbers(_joined(expected), 8)}
+        for image, expected in golden
     ]
     return _render(
-        "model.c.j2", name=_comment(network.name), arrays=arrays, ops=ops, tables=tables, outputs=outputs, golden=vectors,
-        ranges=_pairs(tables.ranges), steps=_pairs(tables.steps),
+        "model.c.j2", name=_comment(network.name), arrays=arrays, ops=ops, tables=tables, outputs=outputs,
+        golden=vectors, ranges=_pairs(tables.ranges), steps=_pairs(tables.steps),
     )  # fmt: skip
 
 
 def model_config(network: Network, plan: Plan, tables: Tables, golden: Sequence[Golden]) -> str:
     """model_config.h: the sizes that the runtime is compiled with."""
     return _render(
-        "model_config.h.j2", name=_comment(network.name), c_name=re.sub(r"[^A-Za-z0-9_.-]", "_", network.name), tables=tables,
+        "model_config.h.j2", name=_comment(network.name), c_name=re.sub(r"[^A-Za-z0-9_.-]", "_", network.name),
+        tables=tables,
         output_bytes=sum(network.tensors[name].bytes for name in network.outputs), input=network.tensors[network.input],
         resident=plan.input_mode == "resident", arena_bytes=plan.arena_bytes, golden=golden,
     )  # fmt: skip
@@ -104,7 +115,7 @@ def board_make(target: Target) -> str:
 
 
 def _decimal(scale: float) -> dict[str, int]:
-    """`scale` as a whole number of 10^-decimals that 255 times fits 32 bits: the firmware prints results without floats."""
+    """`scale` as a whole number of 10^-decimals, 255 times which fits 32 bits: the firmware has no floats."""
     decimals = next((d for d in (6, 3) if 255 * scale * 10**d < 2**32), 0)
     return {"scale": min(round(scale * 10**decimals), (2**32 - 1) // 255), "decimals": decimals}
 

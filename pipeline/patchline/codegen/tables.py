@@ -98,13 +98,16 @@ def build(network: Network, plan: Plan) -> Tables:
         segment = segment_of[i]
         step = next(s for s in segment.steps if s[0] <= i < s[1])
         scratch = _working_memory(plan, op.name)
-        read = ranges[id(segment)][op.inputs[0]] if isinstance(op, GlobalPool) else None
+        pooled = None
+        if isinstance(op, GlobalPool):
+            read = ranges[id(segment)][op.inputs[0]]
+            pooled = (pool.add(read.rows), pool.add(read.cols))
         ops.append(
             OpRow(
                 len(inputs), len(op.inputs), scratch.offset if scratch else 0,
                 scratch.bytes if scratch and scratch.kind == "scratch" else 0,
                 _scan(network, op.output, step, i), op.rows.kernel, op.rows.pad, op.cols.pad, op.rows.stride,
-                op.cols.stride, op.rows.up, read and (pool.add(read.rows), pool.add(read.cols)),
+                op.cols.stride, op.rows.up, pooled,
             )
         )  # fmt: skip
         inputs.extend(index[name] for name in op.inputs)
@@ -166,7 +169,9 @@ def _segment_row(
 def _check_sizes(network: Network) -> None:
     for tensor in network.tensors.values():
         if max(tensor.shape) > LIMIT or tensor.width * tensor.channels > LIMIT:
-            raise UserError(f"tensor '{tensor.name}' of shape {tensor.shape} is beyond what the firmware addresses (65535 a row)")
+            raise UserError(
+                f"tensor '{tensor.name}' of shape {tensor.shape}: the firmware holds up to {LIMIT} bytes a row"
+            )
     for op in network.ops:
         if max(op.rows.stride, op.cols.stride) > 255 or len(op.inputs) > 255:
             raise UserError(f"operator '{op.name}' has a stride or a number of inputs above 255")

@@ -1,0 +1,126 @@
+"""The generated folder as a whole: sizes that must agree with the compiler's, static analysis, clear errors."""
+
+import shutil
+import subprocess
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from patchline import codegen, targets
+from patchline.codegen import costs, host, layout
+from patchline.codegen.operators import lower
+from patchline.errors import UserError
+from patchline.hil import build, elf
+from patchline.network.builder import NetworkBuilder
+from patchline.network.ir import Network, Op
+from patchline.schedule import layer_plan, solve
+
+TARGET = targets.load("stm32f412")
+
+needs_compiler = pytest.mark.skipif(shutil.which("arm-none-eabi-gcc") is None, reason="arm-none-eabi-gcc not installed")
+
+
+def small_network() -> Network:
+    b = NetworkBuilder(12, 12, 3, seed=2, name="small */ network")
+    x = b.conv("input", 8, 3, 2)
+    x = b.mbconv(x, 8, 5, 1, 2)
+    return b.finish(b.conv(b.global_pool(x), 3, relu=False))
+
+
+def test_constants_have_the_sizes_that_the_costs_assume(tmp_path):
+    if shutil.which("arm-none-eabi-gcc") is None:
+        pytest.skip("arm-none-eabi-gcc is not installed")
+    expected = costs._STRUCTS | {
+        "pl_tensor": costs._TENSOR, "pl_op": costs._OP, "pl_segment": costs._SEGMENT, "pl_range": costs._RANGE,
+        "pl_phase": costs._PHASE, "pl_output": costs._OUTPUT, "pl_plan": costs._PLAN,
+    }  # fmt: skip
+    checks = "\n".join(f'_Static_assert(sizeof({name}) == {size}, "{name}");' for name, size in expected.items())
+    source = tmp_path / "sizes.c"
+    source.write_text(f'#include "patchline/executor.h"\n{checks}\n')
+    include = (
+        codegen.generate(small_network(), layer_plan(small_network(), TARGET), TARGET, tmp_path / "out") / "include"
+    )
+    command = ["arm-none-eabi-gcc", "-mcpu=cortex-m4", "-mthumb", f"-I{include}", "-fsyntax-only", str(source)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+
+
+@needs_compiler
+def test_linked_constants_are_as_large_as_predicted(tmp_path):
+    network = small_network()
+    plan = solve(network, TARGET).plan
+    linked = elf.load(build.compile_folder(codegen.generate(network, plan, TARGET, tmp_path / "out")))
+    weights = sum(
+        -(-s.size // 4) * 4 for n, s in linked.symbols.items() if n.startswith("op") and n[2].isdigit() and "_" in n
+    )
+    assert weights == costs.weights_bytes(network)
+    names = ("tensors", "ops", "inputs", "steps", "segments", "ranges", "pl_model", "pl_outputs")
+    tables = sum(-(-linked.symbols[name].size // 4) * 4 for name in names)
+    tables += sum(linked.symbols[f"op{i}"].size for i in range(len(network.ops)))
+    assert tables == costs.tables_bytes(network, plan)
+    code = linked.flash_bytes - weights - tables
+    assert 0.8 * costs.code_bytes(network) <= code <= costs.code_bytes(network) * 1.05
+    build.check_sizes(linked, plan)
+
+
+@needs_compiler
+def test_one_planned_byte_more_or_less_fails_the_link(tmp_path):
+    network = small_network()
+    plan = layer_plan(network, TARGET)
+    too_small = replace(plan, sram=replace(plan.sram, static=plan.sram.static - 16))
+    with pytest.raises(UserError, match="more static memory than the target reserves"):
+        build.compile_folder(codegen.generate(network, too_small, TARGET, tmp_path / "out"))
+
+
+def test_the_same_plan_gives_the_same_bytes(tmp_path):
+    network = small_network()
+    plan = solve(network, TARGET).plan
+    for name in ("a", "b"):
+        codegen.generate(network, plan, TARGET, tmp_path / name)
+    for path in sorted((tmp_path / "a").rglob("*.[ch]")):
+        assert path.read_bytes() == (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes()
+
+
+def test_static_analysis_finds_nothing(tmp_path):
+    if shutil.which("cppcheck") is None:
+        pytest.skip("cppcheck is not installed: apt-get install cppcheck")
+    network = small_network()
+    out = codegen.generate(network, solve(network, TARGET).plan, TARGET, tmp_path / "out")
+    command = ["cppcheck", "--quiet", "--error-exitcode=1", "--enable=warning,performance,portability", "--std=c11"]
+    command += ["-Iinclude", "-Igenerated", "-Iboard", "-Isrc/kernels", "src", "generated", "board", "host"]
+    result = subprocess.run(command, cwd=out, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+
+
+def test_the_trace_names_the_first_wrong_row(tmp_path):
+    if shutil.which("gcc") is None:
+        pytest.skip("gcc is not installed")
+    network = small_network()
+    program = host.build(codegen.generate(network, layer_plan(network, TARGET), None, tmp_path / "out"))
+    image = np.zeros((12, 12, 3), np.int8)
+    assert host.compare(program, network, image) is None
+    conv = network.ops[1]
+    other = replace(network, ops=(network.ops[0], replace(conv, bias=conv.bias + 5000), *network.ops[2:]))
+    found = host.compare(program, other, image)
+    assert found is not None and (found.op, found.y) == (1, 0)
+    assert conv.name in str(found)
+
+
+def test_interleaved_weights():
+    weights = np.arange(3 * 5, dtype=np.int8).reshape(3, 1, 1, 5)
+    packed = layout.conv_weights(weights, "split")
+    assert packed.size == 2 * 2 * 8
+    assert packed[:8].tolist() == [0, 5, 2, 7, 1, 6, 3, 8]  # inputs (0, 2) then (1, 3), channels 0 and 1 alternating
+    assert layout.conv_weights(weights, "flat")[:8].tolist() == [0, 5, 1, 6, 2, 7, 3, 8]
+    assert packed[16:24].tolist() == [10, 0, 12, 0, 11, 0, 13, 0]  # the third channel has no partner
+
+
+def test_what_the_firmware_cannot_hold_is_a_clear_error():
+    network = small_network()
+    conv = network.ops[0]
+    huge = replace(network, ops=(replace(conv, bias=conv.bias + np.int32(2**31 - 2**17)), *network.ops[1:]))
+    with pytest.raises(UserError, match="out of 32 bits"):
+        lower(huge, huge.ops[0])
+    with pytest.raises(UserError, match="has no kernel"):
+        lower(network, Op("odd", ("input",), conv.output))
