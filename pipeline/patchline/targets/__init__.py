@@ -150,7 +150,8 @@ def load_file(path: str | Path) -> Target:
     try:
         return TypeAdapter(Target).validate_python({"name": path.stem, **content})
     except ValidationError as error:
-        lines = [f"board file {path} has {error.error_count()} wrong entries:"]
+        count = "one wrong entry" if error.error_count() == 1 else f"{error.error_count()} wrong entries"
+        lines = [f"board file {path} has {count}:"]
         for item in error.errors():
             key = ".".join(str(part) for part in item["loc"]) or "the whole"
             lines.append(f"{key}: {item['msg']} (value {item['input']!r})" if item["loc"] else item["msg"])
