@@ -67,6 +67,17 @@ def test_unsupported_tflite_operators_are_listed_with_a_remedy(tflite_model) -> 
     assert text.count("\n  - ") == 3  # what only follows from these is not repeated
 
 
+def test_an_output_in_an_order_that_no_shape_expresses_is_refused(onnx_model, tmp_path) -> None:
+    m = onnx_model([1, 3, 8, 8])
+    a = m.conv("x", 3, 4)
+    model = m.quantised(tmp_path, m.op("Flatten", a))
+    with pytest.raises(UserError, match="another order"):
+        from_onnx(model)
+    m.nodes.pop()
+    turned = m.op("Flatten", m.op("Transpose", a, perm=[0, 2, 3, 1]))
+    assert from_onnx(m.quantised(tmp_path, turned)).tensors["n_conv0"].shape == (6, 6, 4)
+
+
 def onnx_variants(model: onnx.ModelProto) -> dict[str, onnx.ModelProto]:
     def changed(change) -> onnx.ModelProto:
         copy = onnx.ModelProto()

@@ -124,6 +124,18 @@ def dense_weights(view: View, dim: int, matrix: NDArray[np.int64]) -> NDArray[np
     return np.ascontiguousarray(shaped.transpose(0, *(i + 1 for i in order)).reshape(len(matrix), *view.hwc))
 
 
+def output_of(view: View) -> str:
+    """The tensor that an output of the model is. Its values come in (height, width, channel) order; a permutation of
+    whole axes is the reader's to undo, but an order that no shape expresses is refused."""
+    plain = all(not dim or any(dim == view.whole(letter) for letter in "HWC") for dim in view.dims)
+    if not (view.in_order or plain):
+        raise UnsupportedError(
+            "it is reshaped so that its values would come in another order than (height, width, channel)",
+            "end the model before that reshape and do it in the application",
+        )
+    return view.tensor
+
+
 def check_range(largest: float, requant: Requant) -> None:
     """Raise UnsupportedError if accumulators up to `largest` in magnitude could leave int32, left shift included."""
     left = int(np.maximum(requant.shifts, 0).max(initial=0))

@@ -25,7 +25,7 @@ from patchline.network.importers import (
     onnx_shapes,
     simplify,
 )
-from patchline.network.importers.assembly import Assembly
+from patchline.network.importers.assembly import Assembly, output_of
 from patchline.network.importers.onnx_values import QUANTISE, Const, Node, Pending, Quant, Real, Value
 from patchline.network.importers.problems import Problem, UnsupportedError, refuse
 from patchline.network.importers.views import image
@@ -235,9 +235,9 @@ class _Importer:
             value = self.values.get(info.name)
             try:
                 if isinstance(value, Pending) and value.natural:
-                    names.append(value.quantised(*value.natural).tensor)
+                    names.append(output_of(value.quantised(*value.natural)))
                 elif isinstance(value, (Quant, Real)) and value.view.tensor:
-                    names.append(value.view.tensor)
+                    names.append(output_of(value.view))
                 else:
                     raise UnsupportedError("it is not quantised", QUANTISE)
             except UnsupportedError as error:

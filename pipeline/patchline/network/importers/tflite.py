@@ -14,6 +14,7 @@ from patchline.network.importers import (
     tflite_file,
     tflite_shapes,
 )
+from patchline.network.importers.assembly import output_of
 from patchline.network.importers.problems import Problem, UnsupportedError, refuse
 from patchline.network.importers.tflite_file import FileGraph, FileOp, FileTensor
 from patchline.network.importers.tflite_state import State, Value
@@ -134,10 +135,13 @@ class _Importer:
 
     def _output(self, tensor: FileTensor) -> str:
         value = self.state.values.get(tensor.index)
-        if value is None or not value.view.tensor:
-            self.problems.append(Problem(tensor.name, "output", "nothing int8 produces it", "quantise the whole model"))
+        try:
+            if value is None or not value.view.tensor:
+                raise UnsupportedError("nothing int8 produces it", "quantise the whole model")
+            return output_of(value.view)
+        except UnsupportedError as error:
+            self.problems.append(Problem(tensor.name, "output", error.why, error.hint))
             return ""
-        return value.view.tensor
 
 
 def _hint(op: str) -> str:

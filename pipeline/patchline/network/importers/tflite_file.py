@@ -12,6 +12,7 @@ import tflite
 from numpy.typing import NDArray
 
 from patchline.errors import UserError
+from patchline.network.importers.assembly import check_quantisation
 from patchline.network.importers.problems import UnsupportedError
 
 MAX_FILE_BYTES = 256 << 20
@@ -89,7 +90,9 @@ class FileTensor:
             )
         if self.scales.size != 1 or self.zeros.size != 1:
             raise UnsupportedError(f"'{self.name}' has no single scale and zero point", "quantise the whole model")
-        return float(self.scales[0]), int(self.zeros[0]) - (128 if self.type == "UINT8" else 0)
+        scale, zero = float(self.scales[0]), int(self.zeros[0]) - (128 if self.type == "UINT8" else 0)
+        check_quantisation(scale, zero)
+        return scale, zero
 
 
 @dataclass(frozen=True, eq=False)
