@@ -161,8 +161,8 @@ def pareto_front(result: TargetResult, budget: int | None, width: float = 760) -
     sizes, scores = [p[0] for p in points], [p[1] for p in points]
     x = Scale(min(*sizes, budget or sizes[0]) * 0.92, max(*sizes, budget or 0) * 1.06, LEFT, width - RIGHT)
     margin = max((max(scores) - min(scores)) * 0.15, 0.005)
-    y = Scale(min(scores) - margin, min(max(scores) + margin, 1.0), 250, TOP)
-    for tick in y.ticks(5):
+    y = Scale(min(scores) - margin, max(scores) + margin, 250, TOP)
+    for tick in (t for t in y.ticks(5) if t <= 1):
         chart.add(Line(LEFT, y(tick), width - RIGHT, y(tick)), Label(LEFT - 5, y(tick) + 4, f"{tick:.1%}", "end"))
     for size in Scale(x.low / 1024, x.high / 1024, 0, 1).ticks(5):
         chart.add(Label(x(size * 1024), 266, number(size), "middle"))

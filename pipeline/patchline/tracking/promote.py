@@ -16,7 +16,6 @@ from patchline.tracking import state
 from patchline.tracking.registry import (
     CHAMPION,
     champion_version,
-    comparable_hash,
     model_name,
     read_champion,
     version_of,
@@ -99,7 +98,7 @@ def _compare(client: Any, results: Results, result: TargetResult, current: Any) 
     champion = read_champion(client, current, result.name)
     new, old = result.metrics.get("accuracy_device"), champion.metrics.get("accuracy_device")
     note = ""
-    if champion.test_hash != comparable_hash(results, result):
+    if champion.test_hash != results.comparable_hash(result):
         old, note = _champion_on_new_data(client, results, result, current)
     if new is None or old is None:
         return False, note or "the accuracy on the device is not known for both models"
@@ -120,7 +119,7 @@ def _champion_on_new_data(
 
     The reference executor stands for the champion's firmware, which was bit-exact with it when it became champion.
     """
-    tag = f"patchline.accuracy.{comparable_hash(results, result)[:24]}"
+    tag = f"patchline.accuracy.{results.comparable_hash(result)[:24]}"
     if tag in current.tags:
         return float(current.tags[tag]), " measured again on the new test set"
     import mlflow

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from patchline.tracking.report import Champion, headline
-from patchline.tracking.results import FINAL_METRICS, Results, TargetResult
+from patchline.tracking.results import FINAL_METRICS, Results
 
 CHAMPION = "champion"
 STATE_TAG = "patchline.state"
@@ -40,16 +40,10 @@ def ensure_versions(client: Any, results: Results, run_id: str, identity: str) -
             description=headline(result),
             tags={
                 STATE_TAG: identity,
-                "patchline.test_hash": comparable_hash(results, result),
+                "patchline.test_hash": results.comparable_hash(result),
                 "patchline.constraints": "all hold" if result.holds else "broken",
             },
         )
-
-
-def comparable_hash(results: Results, result: TargetResult) -> str:
-    """The test hash, with the number of images where the benchmark ran fewer than the whole split."""
-    images = results.params.benchmark.images
-    return results.test_hash if images is None else f"{results.test_hash}:{result.details.get('images', images)}"
 
 
 def version_of(client: Any, name: str, identity: str) -> Any | None:
@@ -82,7 +76,9 @@ def champion_version(client: Any, name: str) -> Any | None:
 def read_champion(client: Any, version: Any, target: str) -> Champion:
     metrics = client.get_run(version.run_id).data.metrics
     known = {key: metrics[f"{target}/{key}"] for key in FINAL_METRICS if f"{target}/{key}" in metrics}
-    return Champion(str(version.version), known, version.tags.get("patchline.test_hash", ""))
+    return Champion(
+        str(version.version), known, version.tags.get("patchline.test_hash", ""), version.tags.get(STATE_TAG, "")
+    )
 
 
 def _logged_models(client: Any, run_id: str) -> list[Any]:

@@ -24,6 +24,7 @@ class Champion:
     version: str
     metrics: Mapping[str, float]
     test_hash: str
+    state: str = ""  # its pipeline state
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def render_report(
 
     `champions` maps a board's name to its current champion; `commit` and `state` are shown when given.
     """
-    views = [_target_view(results, result, (champions or {}).get(result.name)) for result in results.targets]
+    views = [_target_view(results, result, (champions or {}).get(result.name), state) for result in results.targets]
     page = environment().get_template("report.html.j2")
     return str(
         page.render(
@@ -97,14 +98,14 @@ def amount(value: float, unit: str) -> str:
         return f"{value / 1e6:.2f} M"
     if unit == "ms":
         return f"{number(value)} ms"
-    return f"{number(value * 100)} %"
+    return f"{value * 100:.3f}".rstrip("0").rstrip(".") + " %"
 
 
 def _budget(results: Results) -> int | None:
     return results.params.search.sram_budget
 
 
-def _target_view(results: Results, result: TargetResult, champion: Champion | None) -> dict[str, Any]:
+def _target_view(results: Results, result: TargetResult, champion: Champion | None, state: str) -> dict[str, Any]:
     budget = _budget(results)
     return {
         "name": result.name,
@@ -123,6 +124,9 @@ def _target_view(results: Results, result: TargetResult, champion: Champion | No
         "matrices": _matrices(results, result),
         "pairs": _confused_pairs(results, result),
         "champion": champion,
+        "is_champion": champion is not None and bool(state) and champion.state == state,
+        "comparable": champion is not None and champion.test_hash == results.comparable_hash(result),
+        "images": result.details.get("images") or (results.manifest.get("counts") or {}).get("test"),
         "differences": _differences(results, result, champion),
     }
 

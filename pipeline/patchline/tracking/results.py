@@ -98,6 +98,11 @@ class Results:
         """Hash of the test split: accuracies are comparable only where it is the same."""
         return str(self.manifest.get("test_hash") or (self.manifest.get("hashes") or {}).get("test") or "")
 
+    def comparable_hash(self, result: TargetResult) -> str:
+        """The test hash, with the number of images where the benchmark ran fewer than the whole split."""
+        images = self.params.benchmark.images
+        return self.test_hash if images is None else f"{self.test_hash}:{result.details.get('images', images)}"
+
 
 def load_results(root: Path, params: Params | None = None) -> Results:
     """Read the results below `root`. UserError naming the first file that is missing."""

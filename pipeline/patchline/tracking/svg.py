@@ -118,8 +118,10 @@ class Scale:
 
 
 def number(value: float) -> str:
-    """A short number: no trailing zeros, at most three significant decimals."""
-    return f"{value:.3f}".rstrip("0").rstrip(".") if abs(value) < 100 else f"{value:.0f}"
+    """A short number: about three significant digits, no trailing zeros."""
+    digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 3
+    text = f"{value:.{digits}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def kb(size: float) -> str:
