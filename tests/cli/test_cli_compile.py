@@ -1,0 +1,147 @@
+"""`patchline compile`: from a model file to sources and firmware."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper, numpy_helper
+from typer.testing import CliRunner
+
+from patchline.cli import app
+from patchline.network import serialize
+from patchline.network.builder import NetworkBuilder
+from patchline.network.importers.calibrate import quantise_with_folder
+from patchline.network.importers.onnx import from_onnx
+from patchline.schedule.plan import load_plan
+
+RUNNER = CliRunner()
+
+
+def call(*args: object):
+    return RUNNER.invoke(app, ["compile", *map(str, args)])
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    b = NetworkBuilder(24, 24, 3, name="small")
+    x = b.mbconv(b.conv("input", 8, 3, 2), 8, 3, 1, 3)
+    serialize.save(b.finish(b.conv(b.global_pool(x), 4, relu=False)), tmp_path / "small.npz")
+    return tmp_path / "small.npz"
+
+
+def float_onnx(path: Path, shape=(1, 3, 16, 16)) -> Path:
+    rng = np.random.default_rng(0)
+    weights = [rng.normal(0, 0.3, s).astype(np.float32) for s in ((6, shape[1], 3, 3), (6, 4))]
+    nodes = [
+        helper.make_node("Conv", ["x", "w0"], ["a"], strides=[2, 2]),
+        helper.make_node("Relu", ["a"], ["b"]),
+        helper.make_node("GlobalAveragePool", ["b"], ["c"]),
+        helper.make_node("Flatten", ["c"], ["d"]),
+        helper.make_node("Gemm", ["d", "w1"], ["y"]),
+    ]
+    kind = onnx.TensorProto.FLOAT
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", kind, shape)],
+        [helper.make_tensor_value_info("y", kind, None)],
+        [numpy_helper.from_array(w, f"w{i}") for i, w in enumerate(weights)],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    return path
+
+
+def photos(folder: Path, count: int = 5) -> Path:
+    from PIL import Image
+
+    (folder / "sub").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for i in range(count):
+        Image.fromarray(rng.integers(0, 256, (20, 30, 3)).astype(np.uint8)).save(folder / "sub" / f"{i}.png")
+    return folder
+
+
+def test_sources_plan_and_network_are_written(model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    result = call(model, "--target", "stm32f746", "-o", out, "--sources-only", "--max-extra-macs", 0, "--json")
+    assert result.exit_code == 0, result.output
+    figures = json.loads(result.stdout)
+    plan = load_plan(out / "plan.json")
+    assert figures["sram_peak_bytes"] == plan.sram_peak_bytes and plan.extra_macs == 0
+    assert serialize.load(out / "network.npz").name == "small"
+    assert (out / "generated" / "model.c").is_file()
+    again = call(model, "--target", "stm32f412", "-o", out, "--sources-only", "--input", "resident")
+    assert again.exit_code == 0, again.output
+    assert load_plan(out / "plan.json").input_mode == "resident"
+
+
+@pytest.mark.skipif(shutil.which("arm-none-eabi-gcc") is None, reason="arm-none-eabi-gcc is not installed")
+def test_the_firmware_has_the_planned_size(model: Path, tmp_path: Path) -> None:
+    result = call(model, "--target", "stm32f412", "-o", tmp_path / "out", "--json")
+    assert result.exit_code == 0, result.output
+    sizes = json.loads((tmp_path / "out" / "size.json").read_text())
+    assert sizes["sram"] == json.loads(result.stdout)["sram_peak_bytes"]
+
+
+def test_a_folder_with_other_files_is_never_deleted(model: Path, tmp_path: Path) -> None:
+    keep = tmp_path / "photos" / "me.jpg"
+    keep.parent.mkdir()
+    keep.write_text("dear")
+    result = call(model, "--target", "stm32f746", "-o", keep.parent, "--sources-only")
+    assert result.exit_code == 2 and "would be deleted" in result.output
+    assert keep.read_text() == "dear"
+
+
+def test_a_model_that_cannot_be_compiled_leaves_nothing_behind(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    path = float_onnx(tmp_path / "float.onnx")
+    for args in ([path], [tmp_path / "absent.onnx"], [path, "--calibrate", tmp_path / "nowhere"]):
+        result = call(*args, "--target", "stm32f746", "-o", out)
+        assert result.exit_code == 2 and "error: " in result.output, result.output
+        assert "Traceback" not in result.output and not out.exists()
+
+
+def test_a_network_too_large_for_the_board_ends_with_3(tmp_path: Path) -> None:
+    b = NetworkBuilder(64, 64, 3)
+    serialize.save(b.finish(b.conv(b.conv("input", 1500), 1500)), tmp_path / "large.npz")
+    result = call(tmp_path / "large.npz", "--target", "stm32f412", "-o", tmp_path / "out")
+    assert result.exit_code == 3 and "does not fit stm32f412" in result.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_float_model_is_quantised_with_a_folder_of_photos(tmp_path: Path) -> None:
+    path, folder = float_onnx(tmp_path / "float.onnx"), photos(tmp_path / "photos")
+    result = call(path, "--target", "stm32f746", "-o", tmp_path / "out", "--calibrate", folder, "--sources-only")
+    assert result.exit_code == 0, result.output
+    network = serialize.load(tmp_path / "out" / "network.npz")
+    source = network.tensors[network.input]
+    assert source.shape == (16, 16, 3) and source.zero_point == -128
+    assert np.float32(source.scale) == np.float32(1 / 255)
+    assert network.name == "float"
+
+
+def test_inputs_that_are_no_images_come_as_arrays(tmp_path: Path) -> None:
+    path = float_onnx(tmp_path / "float.onnx", (1, 5, 8, 9))
+    with pytest.raises(Exception, match="is no image"):
+        quantise_with_folder(path, photos(tmp_path / "photos"))
+    folder = tmp_path / "arrays"
+    folder.mkdir()
+    for i in range(4):
+        np.save(folder / f"{i}.npy", np.random.default_rng(i).normal(0, 2, (5, 8, 9)))
+    network = from_onnx(quantise_with_folder(path, folder))
+    assert network.tensors[network.input].shape == (8, 9, 5)
+    np.save(folder / "0.npy", np.zeros(3))
+    with pytest.raises(Exception, match="has shape"):
+        quantise_with_folder(path, folder)
+
+
+def test_unreadable_photos_are_named(tmp_path: Path) -> None:
+    path, folder = float_onnx(tmp_path / "float.onnx"), photos(tmp_path / "photos")
+    (folder / "broken.jpg").write_bytes(b"not a photo")
+    with pytest.raises(Exception, match=r"broken\.jpg is not a readable image"):
+        quantise_with_folder(path, folder)
