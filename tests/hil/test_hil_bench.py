@@ -65,7 +65,7 @@ def test_outputs_sizes_and_counts(f412, inputs) -> None:
     expected = reference.run_batch(NETWORK, inputs)[NETWORK.outputs[0]].reshape(6, -1)
     labels = expected.argmax(axis=1)
     labels[0] = (labels[0] + 1) % 4
-    result = bench.run(case, inputs, labels, emulator="unicorn")
+    result = bench.run(case, inputs, labels, emulator="unicorn", workers=2)
     assert np.array_equal(result.outputs, expected)
     assert (result.bit_exact_outputs, result.accuracy_device) == (1.0, pytest.approx(5 / 6))
     assert np.sum(result.confusion_device) == 6
@@ -86,7 +86,7 @@ def test_outputs_sizes_and_counts(f412, inputs) -> None:
 def test_auto_asks_a_second_emulator(tmp_path, inputs, board, mode) -> None:
     case = cases.load_case(make(tmp_path / "firmware", board, mode), board)
     assert emulators.second_opinion(case.target) == "qemu"
-    result = bench.run(case, inputs)  # raises where outputs differ, or instructions by more than 0.1 %
+    result = bench.run(case, inputs, workers=1)  # raises where outputs differ, or instructions by more than 0.1 %
     assert (result.checked_by, result.bit_exact_outputs) == ("unicorn+qemu", 1.0)
 
 
@@ -105,7 +105,7 @@ def test_a_real_board_is_measured_over_its_serial_port(f412, inputs) -> None:
 
     threading.Thread(target=device, daemon=True).start()
     case = cases.load_case(f412, "stm32f412")
-    result = bench.run(case, inputs[:2], emulator=f"serial:{os.ttyname(slave)}", traced_images=1)
+    result = bench.run(case, inputs[:2], workers=1, emulator=f"serial:{os.ttyname(slave)}", traced_images=1)
     assert result.checked_by == f"unicorn+serial:{os.ttyname(slave)}"
     assert result.cycles_device == pytest.approx(result.instructions, rel=0.02)  # this counter counts instructions
     assert result.metrics()["latency_ms_device"] == pytest.approx(result.cycles_device / 100_000, rel=0.01)

@@ -28,7 +28,7 @@ from patchline.network.ir import Network
 from patchline.progress import track
 from patchline.schedule.plan import Plan
 
-SECOND_IMAGES = 2  # images that the second emulator repeats
+SECOND_IMAGES = 4  # images that the second emulator repeats
 AGREEMENT = 0.001  # by how much instruction counts of two emulators may differ, relative
 PER_ROW = 16  # and per input row: the firmware reads its counter inside `board_read_row`, so that entering and leaving
 # that call counts as inference, where Unicorn leaves out the whole call

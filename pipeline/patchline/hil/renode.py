@@ -126,10 +126,11 @@ class RenodeBoard:
         self._folder = tempfile.TemporaryDirectory(prefix="patchline-renode-")
         folder = Path(self._folder.name)
         (folder / "tmp").mkdir()
-        platform, script = folder / "board.repl", folder / "board.resc"
+        platform, script, firmware = folder / "board.repl", folder / "board.resc", folder / "firmware.elf"
+        shutil.copyfile(elf.path, firmware)  # Renode's scripts know no quoting for paths with blanks
         port = _free_port()
         platform.write_text(platform_text(target))
-        script.write_text(script_text(target, elf.path.absolute(), platform, port, count_marks(elf)))
+        script.write_text(script_text(target, firmware, platform, port, count_marks(elf)))
         self._log = folder / "log"
         self._counted = 0
         self._uart: socket.socket | None = None
