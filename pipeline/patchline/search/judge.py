@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+from torch import Tensor
 
 from patchline.data import Split
 from patchline.files import read_json, write_json
 from patchline.supernet import Architecture, Supernet, extract
-from patchline.supernet.evaluate import accuracy, recalibrate
+from patchline.supernet.evaluate import EVALUATION_BATCH, accuracy_on, recalibrate_on
 from patchline.supernet.extract import fold
+from patchline.supernet.images import batches
 
 FOLDER = Path(".patchline/accuracy")
 SAVE_EVERY = 10  # new values
+KEPT_IMAGES = 1000  # as network inputs in memory, per resolution
 
 
 def key_of(arch: Architecture) -> str:
@@ -35,18 +39,30 @@ class Judge:
         self._path = folder / f"{'-'.join(part[:12] for part in identity)}.json"
         self._known: dict[str, float] = read_json(self._path) if self._path.exists() else {}
         self._new = 0
+        self._kept: dict[tuple[int, int, int], list[Tensor]] = {}
 
     def accuracy(self, arch: Architecture, recalibration_images: int, images: int) -> float:
         """Accuracy of `arch` on the first `images` of the validation split."""
         key = f"{key_of(arch)}-{recalibration_images}-{images}"
         if key not in self._known:
             net = extract(self._supernet, arch)
-            recalibrate(net, self._train.images[:recalibration_images])
-            self._known[key] = accuracy(fold(net), self._val.images[:images], self._val.labels[:images])
+            recalibrate_on(net, self._inputs(self._train, arch.resolution, recalibration_images))
+            inputs = self._inputs(self._val, arch.resolution, images)
+            self._known[key] = accuracy_on(fold(net), inputs, self._val.labels[:images])
             self._new += 1
             if self._new % SAVE_EVERY == 0:
                 self.save()
         return self._known[key]
+
+    def _inputs(self, split: Split, resolution: int, images: int) -> Iterable[Tensor]:
+        """The first `images` of `split` as batches; small selections are kept, for every candidate sees them."""
+        chosen = split.images[:images]
+        if images > KEPT_IMAGES:
+            return batches(chosen, resolution, EVALUATION_BATCH)
+        key = (id(split), resolution, images)
+        if key not in self._kept:
+            self._kept[key] = list(batches(chosen, resolution, EVALUATION_BATCH))
+        return self._kept[key]
 
     def save(self) -> None:
         """Write what is known to the file."""

@@ -44,23 +44,23 @@ def resize(images: Images, resolution: int) -> Images:
     """
     if images.shape[1:3] == (resolution, resolution):
         return images
-    parts = [_resized(torch.from_numpy(images[i : i + 256]), resolution) for i in range(0, len(images), 256)]
-    return torch.cat(parts).to(torch.uint8).numpy()
+    parts = [_resized(images[i : i + 256], resolution).to(torch.uint8) for i in range(0, len(images), 256)]
+    return np.ascontiguousarray(torch.cat(parts).permute(0, 2, 3, 1).numpy())
 
 
-def _resized(images: Tensor, resolution: int) -> Tensor:
-    rows, cols = _filter(images.shape[1], resolution), _filter(images.shape[2], resolution)
-    n, height, width, channels = images.shape
-    x = torch.matmul(rows, images.reshape(n, height, width * channels).float())
-    x = torch.matmul(cols, x.reshape(n * resolution, width, channels))
-    return torch.floor((x.reshape(n, resolution, resolution, channels) + _WEIGHT_SUM**2 / 2) / _WEIGHT_SUM**2)
+def _resized(images: Images, resolution: int) -> Tensor:
+    """Whole numbers 0..255 as float [N, 3, resolution, resolution]."""
+    planes = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float().contiguous()
+    height, width = images.shape[1:3]
+    if (height, width) == (resolution, resolution):
+        return planes
+    sums = _filter(height, resolution) @ planes @ _filter(width, resolution).T
+    return sums.add_(_WEIGHT_SUM**2 / 2).mul_(1 / _WEIGHT_SUM**2).floor_()
 
 
 def to_input(images: Images, resolution: int) -> Tensor:
     """Network input [N, 3, resolution, resolution] in [0, 1], channels last in memory, from uint8 [N, H, W, 3]."""
-    x = torch.from_numpy(np.ascontiguousarray(images))
-    pixels = x.float() if x.shape[1:3] == (resolution, resolution) else _resized(x, resolution)
-    return (pixels * (1 / 255)).permute(0, 3, 1, 2)
+    return _resized(images, resolution).mul_(1 / 255).contiguous(memory_format=torch.channels_last)
 
 
 def batch_indices(count: int, batch_size: int, seed: int, epoch: int) -> NDArray[np.int64]:
