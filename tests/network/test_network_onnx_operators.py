@@ -219,7 +219,9 @@ def test_three_outputs_as_a_detection_network_has(onnx_model, tmp_path) -> None:
     a = m.op("Relu", m.conv("x", 3, 8, pads=[1, 1, 1, 1], strides=[2, 2]))
     b = m.op("Relu", m.conv(a, 8, 8, pads=[1, 1, 1, 1], strides=[2, 2]))
     c = m.op("Relu", m.conv(b, 8, 8, pads=[1, 1, 1, 1], strides=[2, 2]))
-    network = agree(m.quantised(tmp_path, *(m.conv(v, 8, 6, (1, 1)) for v in (a, b, c))))
+    heads = [m.conv(v, 8, 6, (1, 1)) for v in (a, b, c)]
+    network = agree(m.quantised(tmp_path, *heads))
+    assert list(network.outputs) == heads
     assert [network.tensors[name].shape for name in network.outputs] == [(8, 8, 6), (4, 4, 6), (2, 2, 6)]
 
 

@@ -81,15 +81,20 @@ class Assembly:
 
     def _unique(self, name: str) -> str:
         """A short identifier made from `name`, used once."""
-        # TFLite joins the names of fused operators with semicolons; the first one is the operator's own
-        first = name.split(";")[0]
-        clean = re.sub(r"[^A-Za-z0-9]+", "_", first).strip("_")[-MAX_NAME:].strip("_") or "t"
+        clean = cleaned(name)
         unique, count = clean, 1
         while unique in self._names:
             count += 1
             unique = f"{clean}_{count}"
         self._names.add(unique)
         return unique
+
+
+def cleaned(name: str) -> str:
+    """`name` as a short identifier."""
+    # TFLite joins the names of fused operators with semicolons; the first one is the operator's own
+    first = name.split(";")[0]
+    return re.sub(r"[^A-Za-z0-9]+", "_", first).strip("_")[-MAX_NAME:].strip("_") or "t"
 
 
 def check_quantisation(scale: float, zero_point: int) -> None:

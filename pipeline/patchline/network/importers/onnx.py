@@ -25,7 +25,7 @@ from patchline.network.importers import (
     onnx_shapes,
     simplify,
 )
-from patchline.network.importers.assembly import Assembly, output_of
+from patchline.network.importers.assembly import Assembly, cleaned, output_of
 from patchline.network.importers.onnx_values import QUANTISE, Const, Node, Pending, Quant, Real, Value
 from patchline.network.importers.problems import Problem, UnsupportedError, refuse
 from patchline.network.importers.views import image
@@ -110,6 +110,8 @@ class _Importer:
             raise refuse(self.assembly.name, self.problems)
         try:
             network = simplify.simplify(self.assembly.finish(tuple(dict.fromkeys(outputs))))
+            wanted = zip(outputs, self.model.graph.output, strict=True)
+            network = simplify.with_output_names(network, {t: cleaned(info.name) for t, info in wanted})
             validate.check(network)
         except NetworkError as error:
             raise UserError(f"{self.assembly.name}: the model is inconsistent: {error}") from error

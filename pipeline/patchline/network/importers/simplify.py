@@ -37,6 +37,23 @@ def simplify(network: Network) -> Network:
         network = smaller
 
 
+def with_output_names(network: Network, names: dict[str, str]) -> Network:
+    """`network` with output tensors called as in the model file; `names` maps present to wanted names. A name that is
+    taken by another tensor is left as it is."""
+    free = {old: new for old, new in names.items() if new not in network.tensors and old in network.outputs}
+    free = {old: new for old, new in free.items() if list(free.values()).count(new) == 1}
+
+    def name(tensor: str) -> str:
+        return free.get(tensor, tensor)
+
+    return replace(
+        network,
+        outputs=tuple(name(t) for t in network.outputs),
+        tensors={name(key): replace(t, name=name(key)) for key, t in network.tensors.items()},
+        ops=tuple(replace(op, inputs=tuple(map(name, op.inputs)), output=name(op.output)) for op in network.ops),
+    )
+
+
 def _drop_dead(network: Network) -> Network:
     needed = set(network.outputs)
     kept: list[Op] = []
