@@ -23,6 +23,7 @@ from patchline.network.ir import (
     Network,
     Op,
     Pool,
+    Requant,
     Tensor,
     Upsample,
 )
@@ -176,7 +177,7 @@ class NetworkBuilder:
     def _output(
         self, source: Tensor, fan_in: int, channels: int, kernel: tuple[int, int], stride: tuple[int, int],
         pad: tuple[int, int], relu: bool,
-    ):  # fmt: skip
+    ) -> tuple[Requant, Tensor]:  # fmt: skip
         """Output tensor and requantisation: a random accumulator (standard deviation about 73 * 60 * sqrt(fan_in))
         lands on about 50 steps of the output."""
         spread = 73.0 * 60.0 * np.sqrt(fan_in)
