@@ -29,6 +29,7 @@ from patchline.progress import track
 from patchline.schedule.plan import Plan
 
 SECOND_IMAGES = 4  # images that the second emulator repeats
+TRACE = "trace"  # Unicorn, recording
 AGREEMENT = 0.001  # by how much instruction counts of two emulators may differ, relative
 PER_ROW = 16  # and per input row: the firmware reads its counter inside `board_read_row`, so that entering and leaving
 # that call counts as inference, where Unicorn leaves out the whole call
@@ -137,15 +138,14 @@ def _run(
     expected = _joined(reference.run_batch(case.network, images), case.network)
     main = "unicorn" if emulator == "auto" else emulator
 
+    workers = workers or os.cpu_count() or 1
     count = min(max(traced_images, 1), len(images))
-    trace = _collect(
-        [Job(sessions.traced, (setup, list(range(count)), images[:count]))], count, "trace on unicorn", setup
-    )
+    trace = _collect(_jobs(setup, TRACE, images[:count], workers), count, "trace on unicorn", setup)
     _compare(case, setup, images, expected, trace.outputs)
-    costs = [i.costs for i in trace.inferences if i.costs is not None]
+    costs = [i.costs for i in sorted(trace.inferences, key=lambda i: i.index) if i.costs is not None]
     checked = ["unicorn"]
 
-    jobs = _jobs(setup, main, images, workers or os.cpu_count() or 1)
+    jobs = _jobs(setup, main, images, workers)
     everything = _collect(jobs, len(images), f"benchmark on {main}", setup)
     _compare(case, setup, images, expected, everything.outputs)
     if main not in checked:
@@ -203,8 +203,9 @@ class _Collected:
 def _jobs(setup: Setup, emulator: str, images: NDArray[np.int8], workers: int) -> list[Job]:
     parts = 1 if emulator.startswith(emulators.SERIAL) else min(workers, len(images))
     split = [list(range(start, len(images), parts)) for start in range(parts)]
-    if emulator == "unicorn":
-        return [Job(sessions.bulk, (setup, indices, images[indices])) for indices in split]
+    if emulator in (TRACE, "unicorn"):
+        session = sessions.traced if emulator == TRACE else sessions.bulk
+        return [Job(session, (setup, indices, images[indices])) for indices in split]
     return [Job(sessions.linked, (setup, emulator, indices, images[indices])) for indices in split]
 
 
