@@ -12,8 +12,11 @@ CODE_BYTES = 12 * 1024  # executor, kernels, protocol and start-up, linked with 
 
 
 def static_bytes(network: Network, target: Target) -> int:
-    """.data + .bss of the firmware beside the arena: a constant of the firmware template per target, and the executor's row
-    counter of two bytes per tensor. The linker script reserves exactly this and fails where it is too little."""
+    """.data + .bss of the firmware beside the arena: the template's constant per target and the executor's row
+    counters.
+
+    Two bytes per tensor; the linker script reserves exactly this and fails where it is too little.
+    """
     return -(-(target.firmware.static_bytes + 2 * (len(network.ops) + 1)) // 8) * 8
 
 

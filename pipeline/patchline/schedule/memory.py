@@ -18,11 +18,12 @@ def aligned(size: int) -> int:
     return -(-size // ALIGNMENT) * ALIGNMENT
 
 
-def scratch_bytes(op: Op) -> int:
-    """Kernel scratch of one operator call; part of the contract with firmware_template/."""
+def scratch_bytes(op: Op, columns: int) -> int:
+    """Kernel scratch of one operator call over at most `columns` positions; part of the contract with
+    firmware_template/."""
     if isinstance(op, Conv):
         _, kernel_h, kernel_w, channels = op.weights.shape
-        return PIXELS_PER_BLOCK * aligned(kernel_h * kernel_w * channels) * 2
+        return min(PIXELS_PER_BLOCK, columns) * aligned(kernel_h * kernel_w * channels) * 2
     if isinstance(op, Softmax):
         return 4 * len(op.exp_table)
     return 0
@@ -188,7 +189,7 @@ class _SegmentBuffers:
             size = 4 * self.network.tensors[op.output].channels
             span = (self.segment.first_op, self.segment.end_op - 1) if self.tiled else (step[0], step[1] - 1)
             found.append(Buffer(op.name, "accumulator", size, 0, *span))
-        if size := scratch_bytes(op):
+        if size := scratch_bytes(op, self._width(op.output)):
             found.append(Buffer(op.name, "scratch", size, 0, index, index))
         return found
 

@@ -215,7 +215,8 @@ class SegmentCosts:
                         held = held + size
                 if isinstance(op, GlobalPool):
                     held = held + 4 * tensor.channels
-                flowing[i] = flowing[i] + aligned(scratch_bytes(op))
+                scratch = [aligned(scratch_bytes(op, int(width))) for width in widths]
+                flowing[i] = flowing[i] + np.array(scratch, dtype=np.int64)
             if first == 0 and self.mode != "resident":
                 lo, hi = cols.need[network.input]
                 t = network.tensors[network.input]
