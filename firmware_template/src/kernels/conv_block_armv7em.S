@@ -1,8 +1,8 @@
 /* pl_block1..4 and pl_block1_raw..4_raw for ARMv7E-M; conv_block.c says the same in C.
  *
  * Two output channels times P pixels. Per two inputs: 1 + P loads, 2 SXTB16 and 2P SMLAD for 4P products. With P = 4 on a
- * Cortex-M4 that is 4 + 2 + 4 + 3 + 4 = 17 cycles (back-to-back loads take 1 + their number) for 16 products. The loop does 8
- * inputs a round and adds 6 cycles to 68. A pair of channels costs about 45 cycles beside its products: bias and
+ * Cortex-M4 that is 4 + 2 + 4 + 3 + 4 = 17 cycles (back-to-back loads take 1 + their number) for 16 products. The loop does 16
+ * inputs a round and adds 6 cycles to 136. A pair of channels costs about 45 cycles beside its products: bias and
  * multiplier, 2P SMMLAR, 2P SSAT, 2P STRB.
  *
  * Registers: r0 x, r1 weights, r2 and r3 weight pairs (channel a, channel b), r4 and r5 inputs, r6-r9 sums of channel a,
@@ -78,19 +78,31 @@
     mov     r9, r6
     mov     lr, r10
 .endif
-    /* 8 inputs a round; with an odd number of fours the first round begins in its middle */
+    /* 16 inputs a round; the first round begins where a whole number of rounds remains */
     ldr     r4, [sp, #F_BYTES]
-    tst     r4, #8
-    bne     2f
-1:
-    products \pixels
-    products \pixels
+    lsls    r4, r4, #28         /* carry: two fours more, negative: one four more */
+    bcs     6f
+    bmi     5f
 2:
+    products \pixels
+    products \pixels
+3:
+    products \pixels
+    products \pixels
+4:
+    products \pixels
+    products \pixels
+5:
     products \pixels
     products \pixels
     ldr     r4, [sp, #F_END]
     cmp     r1, r4
-    bne     1b
+    bne     2b
+    b       7f
+6:
+    bmi     3b
+    b       4b
+7:
 .endm
 
 .macro finish sum_a, sum_b, last
@@ -123,7 +135,7 @@
     str     r3, [sp, #F_OUT]
     str     r6, [sp, #F_LEFT]
     str     r2, [sp, #F_BYTES]
-3:
+1:
     str     r5, [sp, #F_SCALE]
     add     r6, r1, r2
     ldr     r0, [r0, #X]
@@ -157,7 +169,7 @@
     str     r3, [sp, #F_OUT]
     subs    r4, #1
     str     r4, [sp, #F_LEFT]
-    bne     3b
+    bne     1b
     add     sp, #28
     pop     {r4-r11, pc}
     .size   \name, . - \name

@@ -1,10 +1,11 @@
 /* Depthwise convolution 3x3 with the ARMv7E-M DSP instructions, sliding along the row of one channel.
  *
- * Rows 0 and 1 of a column are paired once and used by up to three outputs; row 2 pairs with its neighbour. Per output at
- * stride 1: 3 loads, 2 PKHBT and 5 multiplies for 9 products, then SMMLAR, SSAT, STRB.
+ * Rows 0 and 1 of a column are paired once and used by up to three outputs. The usual case - one SMMLAR as requantisation, at most
+ * one column of padding on the left - runs in depthwise_3x3_armv7em.S; this C does all cases.
  */
 #include <stddef.h>
 
+#include "depthwise_3x3.h"
 #include "patchline/requantise.h"
 
 #if PL_DSP
@@ -37,8 +38,7 @@ static inline __attribute__((always_inline)) column_values load_checked(cursor *
     return column >= 0 && column < valid ? load(at) : at->zero;
 }
 
-static inline __attribute__((always_inline)) void depthwise(
-    const pl_depthwise *op, const pl_row *row, const int32_t stride, const int32_t plain)
+static inline __attribute__((always_inline)) void depthwise(const pl_depthwise *op, const pl_row *row, const int32_t stride)
 {
     const int32_t channels = op->channels;
     const int32_t count = row->columns;
@@ -79,8 +79,6 @@ static inline __attribute__((always_inline)) void depthwise(
         for (int32_t i = 0; i < 3; i++) {
             at.rows[i] = (row->in[i] ? row->in[i] : inside) + channel;
         }
-        const int32_t multiplier = op->requant.scale[channel].multiplier;
-        const int32_t out_zero = op->requant.zero;
         int8_t *out = row->out + channel;
         int32_t x = 0;
         column_values a = load_checked(&at, -row->left, row->valid);
@@ -97,8 +95,7 @@ static inline __attribute__((always_inline)) void depthwise(
         acc = pl_smlad(C.pair, w2, acc);                                           \
         acc = pl_smlad(pl_pack(A.third, B.third), v01, acc);                       \
         acc = pl_smlabb(C.third, v2, acc);                                         \
-        *out = plain ? (int8_t)pl_saturate8(pl_smmlar(acc, multiplier, out_zero))  \
-                     : pl_requantise(&op->requant, channel, acc);                  \
+        *out = pl_requantise(&op->requant, channel, acc);                          \
         out += channels;                                                           \
     } while (0)
 
@@ -136,23 +133,65 @@ static inline __attribute__((always_inline)) void depthwise(
     }
 }
 
+#ifdef __ARM_FEATURE_DSP
+
+/* Runs the assembly where it can; 0 where it cannot. */
+static int run(const pl_depthwise *op, const pl_row *row, const int32_t stride)
+{
+    const pl_requant *q = &op->requant;
+    const int8_t *inside = row->in[0] ? row->in[0] : row->in[1] ? row->in[1] : row->in[2];
+    const int32_t reach = row->valid + row->left; /* columns from the first window's first to the right edge */
+    if (!q->plain || row->left > 1 || row->valid < 2) {
+        return 0;
+    }
+    pl_dw3 job;
+    job.in = row->in[0] ? row->in[0] : inside;
+    job.row1 = (row->in[1] ? row->in[1] : inside) - job.in;
+    job.row2 = (row->in[2] ? row->in[2] : inside) - job.in;
+    job.out = row->out;
+    job.weights = op->weights;
+    job.scale = q->scale;
+    job.channels = op->channels;
+    job.mask01 = (row->in[0] ? 0xffffu : 0u) | (row->in[1] ? 0xffff0000u : 0u);
+    job.mask2 = row->in[2] ? 0xffffffffu : 0u;
+    job.padding = ((uint32_t)op->input_zero & 0xffffu) * 0x10001u;
+    job.zero = q->zero;
+    job.lead = (uint32_t)row->left;
+    const int32_t inner = stride == 1 ? reach - 2 : (reach - 1) / 2;
+    job.main = (uint32_t)(inner < row->columns ? inner : row->columns);
+    job.tail = (uint32_t)row->columns - job.main;
+    if (stride == 1) {
+        pl_dw3_s1(&job);
+    } else {
+        job.tail = job.tail && (reach & 1) == 0 ? 2 : job.tail;
+        pl_dw3_s2(&job);
+    }
+    return 1;
+}
+
+#else
+
+static int run(const pl_depthwise *op, const pl_row *row, const int32_t stride)
+{
+    (void)op;
+    (void)row;
+    (void)stride;
+    return 0;
+}
+
+#endif
+
 void pl_depthwise_3s1(const void *constants, const pl_row *row)
 {
-    const pl_depthwise *op = constants;
-    if (op->requant.plain) {
-        depthwise(op, row, 1, 1);
-    } else {
-        depthwise(op, row, 1, 0);
+    if (!run(constants, row, 1)) {
+        depthwise(constants, row, 1);
     }
 }
 
 void pl_depthwise_3s2(const void *constants, const pl_row *row)
 {
-    const pl_depthwise *op = constants;
-    if (op->requant.plain) {
-        depthwise(op, row, 2, 1);
-    } else {
-        depthwise(op, row, 2, 0);
+    if (!run(constants, row, 2)) {
+        depthwise(constants, row, 2);
     }
 }
 
