@@ -93,9 +93,9 @@ class TrainSupernetParams(_Model):
     """How the supernet is trained."""
 
     space: Literal["small", "mcunet"] = _choice("small", "small", "mcunet")
-    epochs: int = _whole(6, 1, 10_000)
+    epochs: int = _whole(4, 1, 10_000)
     batch_size: int = _whole(96, 1, 65_536)
-    learning_rate: float = _field(0.08, "a number above 0, at most 10", gt=0, le=10)
+    learning_rate: float = _field(0.01, "a number above 0, at most 10", gt=0, le=10)
     weight_decay: float = _field(0.00002, "a number from 0 to 1", ge=0, le=1)
     random_subnets: int = _whole(1, 0, 64)
 
@@ -110,8 +110,8 @@ class SearchParams(_Model):
     max_macs: Count | None = _field(8_000_000, "a count above 0, or text such as 8M, or null", ge=1)
     max_latency_ms: float | None = _field(None, "milliseconds above 0, or null", gt=0)
     max_extra_macs: float = _field(0.10, "a share from 0 to 10 (0.10 = 10 %)", ge=0, le=10)
-    trials: int = _whole(200, 1, 1_000_000)
-    population: int = _whole(40, 2, 100_000)
+    trials: int = _whole(150, 1, 1_000_000)
+    population: int = _whole(30, 2, 100_000)
     finetune_epochs: int = _whole(2, 0, 10_000)
     storage: str | None = _field(None, "an Optuna storage URL, or null", min_length=1)
 

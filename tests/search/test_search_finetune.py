@@ -18,10 +18,10 @@ def test_it_improves_and_is_seeded() -> None:
     supernet, arch, train = _supernet(), TINY.largest(2), split(192)
     before = extract(supernet, arch)
     recalibrate(before, train.images)
-    net = fine_tune(supernet, arch, train, epochs=8, seed=1)
+    net = fine_tune(supernet, arch, train, epochs=30, seed=1)
     test = split(64, seed=2)
     assert accuracy(net, test.images, test.labels) > max(0.8, accuracy(before, test.images, test.labels))
-    again = fine_tune(supernet, arch, train, epochs=8, seed=1)
+    again = fine_tune(supernet, arch, train, epochs=30, seed=1)
     assert all(torch.equal(a, b) for a, b in zip(net.state_dict().values(), again.state_dict().values(), strict=True))
 
 

@@ -27,12 +27,10 @@ RECALIBRATION_IMAGES = 2048
 def fine_tune(supernet: Supernet, arch: Architecture, train: Split, epochs: int, seed: int) -> StaticNet:
     """The sub-network `arch` trained on for `epochs`, its normalisation recalibrated; in evaluation mode.
 
-    Seeded; the teacher is the largest network at the same resolution.
+    Seeded. The teacher is the largest network at the same resolution.
     """
     net = extract(supernet, arch)
-    teacher_net = extract(supernet, supernet.space.largest(supernet.classes, arch.resolution))
-    recalibrate(teacher_net, train.images[:RECALIBRATION_IMAGES])
-    teacher = fold(teacher_net)
+    teacher = _teacher(supernet, arch, train)
     matrices = [p for p in net.parameters() if p.ndim > 1]
     vectors = [p for p in net.parameters() if p.ndim == 1]
     optimiser = torch.optim.AdamW(
@@ -49,13 +47,25 @@ def fine_tune(supernet: Supernet, arch: Architecture, train: Split, epochs: int,
     return net
 
 
+def _teacher(supernet: Supernet, arch: Architecture, train: Split) -> StaticNet | None:
+    """The largest network at the resolution of `arch`; None where that is `arch` itself: it has nothing to teach."""
+    largest = supernet.space.largest(supernet.classes, arch.resolution)
+    if largest == arch:
+        return None
+    net = extract(supernet, largest)
+    recalibrate(net, train.images[:RECALIBRATION_IMAGES])
+    return fold(net)
+
+
 def _step(
-    net: nn.Module, teacher: nn.Module, x: torch.Tensor, y: torch.Tensor, optimiser: torch.optim.Optimizer
+    net: nn.Module, teacher: nn.Module | None, x: torch.Tensor, y: torch.Tensor, optimiser: torch.optim.Optimizer
 ) -> None:
-    with torch.no_grad():
-        answers = teacher(x).softmax(1)
     logits = net(x)
-    loss = TEACHER_SHARE * F.cross_entropy(logits, answers) + (1 - TEACHER_SHARE) * F.cross_entropy(logits, y)
+    loss = F.cross_entropy(logits, y)
+    if teacher is not None:
+        with torch.no_grad():
+            answers = teacher(x).softmax(1)
+        loss = TEACHER_SHARE * F.cross_entropy(logits, answers) + (1 - TEACHER_SHARE) * loss
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
     optimiser.step()
