@@ -172,6 +172,23 @@ def write_lock(root: Path) -> None:
         YAML(typ="safe").dump({"schema": "2.0", "stages": stages}, stream)
 
 
+def write_results(
+    root: Path, targets: tuple[str, ...], accuracy: float, bit_exact: float, sram_extra: int, test_hash: str
+) -> None:
+    """What the stages leave, without params.yaml and dvc.lock."""
+    manifest = {
+        "name": "scenes", "classes": ["no bag", "bag"], "counts": {"train": 800, "val": 100, "test": 200},
+        "hashes": {"train": "a", "val": "b", "test": test_hash}, "composed": True, "licence": "MIT", "resolution": 32,
+        "description": "scenes composed from garments",
+    }  # fmt: skip
+    write_json(root / "data/prepared/manifest.json", manifest)
+    write_json(root / "metrics/prepare.json", {"images_train": 800, "classes": 2})
+    curve = [{"step": i * 10, "loss": 1.5 / (1 + i), "accuracy": 0.5} for i in range(20)]
+    write_csv(root / "plots/train_supernet.csv", curve)
+    for target in targets:
+        write_target(root, target, accuracy, bit_exact, sram_extra)
+
+
 def write_project(
     root: Path,
     *,
@@ -188,17 +205,7 @@ def write_project(
         f"project: scenes\ntargets: [{', '.join(targets)}]\nsearch: {{sram_budget: {budget}, max_macs: 8M}}\n",
     )
     write_text(root / "dvc.yaml", "stages: {}\n")
-    manifest = {
-        "name": "scenes", "classes": ["no bag", "bag"], "counts": {"train": 800, "val": 100, "test": 200},
-        "hashes": {"train": "a", "val": "b", "test": test_hash}, "composed": True, "licence": "MIT", "resolution": 32,
-        "description": "scenes composed from garments",
-    }  # fmt: skip
-    write_json(root / "data/prepared/manifest.json", manifest)
-    write_json(root / "metrics/prepare.json", {"images_train": 800, "classes": 2})
-    curve = [{"step": i * 10, "loss": 1.5 / (1 + i), "accuracy": 0.5} for i in range(20)]
-    write_csv(root / "plots/train_supernet.csv", curve)
-    for target in targets:
-        write_target(root, target, accuracy, bit_exact, sram_extra)
+    write_results(root, targets, accuracy, bit_exact, sram_extra, test_hash)
     write_lock(root)
     return root
 

@@ -21,6 +21,8 @@ BAR = 32  # characters of the longest bar
 def job_summary(results: Results, base: str | None = None) -> str:
     """Markdown about this pipeline state; with `base` (a git revision) its metrics stand beside that commit's."""
     before = metrics_at(results.root, base) if base else {}
+    if not before:
+        base = None  # the first results: there is nothing to compare with
     parts = [f"## {results.params.project}: {_verdict(results)}", ""]
     for result in results.targets:
         parts += [f"### {result.name}: {headline(result)}", "", *_constraints(result), "", *_profile(result), ""]

@@ -32,9 +32,14 @@ class Store:
         return self.uri.startswith("sqlite:")
 
     @property
+    def database(self) -> Path:
+        """The file of a local store."""
+        return Path(self.uri.removeprefix("sqlite:///")).absolute()
+
+    @property
     def exists(self) -> bool:
         """False only for a local store that nobody has used yet."""
-        return not self.local or Path(self.uri.removeprefix("sqlite:///")).exists()
+        return not self.local or self.database.exists()
 
     @property
     def web(self) -> str:
@@ -83,9 +88,8 @@ def exclusive(store: Store) -> Iterator[None]:
     if not store.local:
         yield
         return
-    path = store.root / ".patchline" / "mlflow.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as stream:
+    store.database.parent.mkdir(parents=True, exist_ok=True)
+    with store.database.with_name(f"{store.database.name}.lock").open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         yield
 
@@ -141,7 +145,7 @@ def experiment_id(store: Store, client: Any, name: str) -> str:
     if found is not None:
         return found
     # Without a location a local store would put artifacts below the current folder, wherever that is.
-    location = (store.root / "mlartifacts").as_uri() + "/" + quote(name) if store.local else None
+    location = (store.database.parent / "mlartifacts").as_uri() + "/" + quote(name) if store.local else None
     try:
         return str(client.create_experiment(name, artifact_location=location))
     except MlflowException:  # another process was faster
