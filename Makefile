@@ -32,6 +32,10 @@ test: setup ## run the tests; PYTEST_ARGS="-m 'not slow'" leaves out the slow on
 renode: ## fetch the emulator Renode (official portable release, checksum pinned) into .renode/
 	@python3 scripts/fetch_renode.py
 
+.PHONY: act
+act: setup ## run the CI workflow here, without Docker, in a scratch clone of the last commit
+	@scripts/act.sh
+
 .PHONY: lint
 lint: setup ## ruff and mypy
 	@ruff check .
