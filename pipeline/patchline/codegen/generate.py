@@ -22,9 +22,16 @@ Golden = tuple[Int8Array, tuple[Int8Array, ...]]
 
 
 def template_folder() -> Path:
-    """firmware_template/: beside the sources, or inside an installed package. UserError when it is missing."""
+    """firmware_template/ of the project in the current folder, else beside the sources or inside an installed package.
+
+    UserError when it is missing.
+    """
     package = Path(patchline.__file__).parent
-    for folder in (package.parent.parent / "firmware_template", package / "firmware_template"):
+    for folder in (
+        Path("firmware_template"),
+        package.parent.parent / "firmware_template",
+        package / "firmware_template",
+    ):
         if (folder / "Makefile").is_file():
             return folder
     raise UserError("firmware_template/ is missing: install Patchline from its repository with `pip install -e .`")
