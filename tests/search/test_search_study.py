@@ -105,7 +105,7 @@ def test_accuracies_are_remembered(judge, tmp_path, monkeypatch) -> None:
 
 def test_processes_share_a_study(judge, tmp_path) -> None:
     """The second search on the same storage finds all trials done and draws the same conclusion."""
-    params = PARAMS.model_copy(update={"storage": f"sqlite:///{tmp_path / 'study.db'}", "trials": 10})
+    params = PARAMS.model_copy(update={"storage": f"sqlite:///{tmp_path / 'study.db'}", "trials": 8, "population": 4})
     first = _search(judge, params)
     assert _search(judge, params) == first
 

@@ -28,7 +28,7 @@ def _same(a: Supernet, b: Supernet) -> bool:
 def test_it_learns_and_the_seed_decides(tmp_path) -> None:
     net, history = _train(tmp_path / "a")
     assert history.epochs[-1]["accuracy_largest"] > 0.9
-    assert history.epochs[-1]["accuracy_smallest"] > 0.8
+    assert history.epochs[-1]["accuracy_smallest"] > 0.7
     assert [row["step"] for row in history.steps] == [12]
     again, _ = _train(tmp_path / "b")
     assert _same(net, again)
