@@ -103,9 +103,10 @@ def test_accuracies_are_remembered(judge, tmp_path, monkeypatch) -> None:
     assert _search(again) == before
 
 
+@pytest.mark.slow  # a database file, many small transactions
 def test_processes_share_a_study(judge, tmp_path) -> None:
     """The second search on the same storage finds all trials done and draws the same conclusion."""
-    params = PARAMS.model_copy(update={"storage": f"sqlite:///{tmp_path / 'study.db'}", "trials": 8, "population": 4})
+    params = PARAMS.model_copy(update={"storage": f"sqlite:///{tmp_path / 'study.db'}", "trials": 5, "population": 4})
     first = _search(judge, params)
     assert _search(judge, params) == first
 
