@@ -109,7 +109,9 @@ def _params_yaml(text: str, project: str) -> str:
 
 
 def _ignores() -> dict[str, str]:
-    results = "/data/*\n!/data/*.dvc\n/models/\n/metrics/\n/plots/\n/build/\n/.patchline/\n/mlflow.db*\n/mlartifacts/\n"
+    results = (
+        "/data/raw/\n/data/prepared/\n/models/\n/metrics/\n/plots/\n/build/\n/.patchline/\n/mlflow.db*\n/mlartifacts/\n"
+    )
     return {
         ".gitignore": f".venv/\n__pycache__/\n{results}",
         ".dvcignore": "__pycache__/\n*.pyc\n.venv/\n.patchline/\n",

@@ -148,7 +148,7 @@ class Scratch:
 
     def publish_data(self, message: str) -> None:
         self.run("dvc", "add", "-q", "data/raw")
-        self.run("dvc", "push", "-q", "data/raw.dvc")
+        self.run("dvc", "push", "-q")
         self.commit(message)
 
 
@@ -199,3 +199,21 @@ def test_data_change_is_published_and_promoted_then_rest_then_a_broken_constrain
     assert code != 0
     assert "stm32f412: SRAM is 31 KB, allowed is 16 KB" in log
     assert scratch.champion() == "2"
+
+
+@pytest.mark.parametrize("ignores", ["the repository's", "those of patchline init"])
+def test_dvc_sees_the_data_that_git_ignores(tmp_path: Path, ignores: str) -> None:
+    """DVC skips folders that it takes for ignored, and with them the .dvc files: nothing would be pushed or pulled."""
+    from dulwich.ignore import IgnoreFilterManager
+    from dulwich.repo import Repo
+
+    from patchline import adopt
+
+    own = (REPOSITORY / ".gitignore").read_text()
+    (tmp_path / ".gitignore").write_text(own if ignores == "the repository's" else adopt._ignores()[".gitignore"])
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    manager = IgnoreFilterManager.from_repo(Repo(str(tmp_path)))
+    assert not manager.is_ignored("data/")
+    assert not manager.is_ignored("data/raw.dvc")
+    assert manager.is_ignored("data/raw/")
+    assert manager.is_ignored("data/prepared/")
