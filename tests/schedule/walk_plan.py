@@ -66,7 +66,8 @@ def walk(graph: Graph, plan: Plan) -> TaggedArena:
                             if isinstance(op, GlobalPool):  # its sums start from zero here
                                 arena.scribble(arena.work[op.name, "accumulator"])
                     _run_step(arena, graph, plan, step, rows, cols)
-    for name in network.outputs:
+    kept = [network.input] if plan.input_mode == "resident" else []  # for the next inference
+    for name in (*network.outputs, *kept):
         t = network.tensors[name]
         for y in range(t.height):
             arena.check(name, y, 0, 0, t.width)

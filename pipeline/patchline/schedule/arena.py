@@ -58,14 +58,13 @@ def _extent(offsets: Sequence[int], sizes: Sequence[int]) -> int:
 
 def _conflicts(buffers: Sequence[Buffer], distance: dict[tuple[str, str], int]) -> list[list[tuple[int, int, int]]]:
     """Per buffer i: (j, below, above), meaning that offset_i must be <= offset_j - below or >= offset_j + above."""
-    tensors = ("tensor", "input")
     table: list[list[tuple[int, int, int]]] = [[] for _ in buffers]
     for i, a in enumerate(buffers):
         for j, b in enumerate(buffers):
             if i == j or a.last_op < b.first_op or b.last_op < a.first_op:
                 continue
             below, above = aligned(a.bytes), aligned(b.bytes)
-            if a.kind in tensors and b.kind in tensors:
+            if a.kind == b.kind == "tensor":
                 if (a.name, b.name) in distance:  # a is the output over the dying input b
                     below = aligned(distance[a.name, b.name])
                 elif (b.name, a.name) in distance:

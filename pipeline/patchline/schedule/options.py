@@ -84,7 +84,7 @@ class SegmentCosts:
         table = {}
         for cut in self.cuts:
             total = sum(aligned(tensors[name].bytes) for name in graph.live_at(cut))
-            if self.mode == "resident" and graph.last_use[graph.network.input] >= cut:
+            if self.mode == "resident":
                 total += aligned(tensors[graph.network.input].bytes)
             table[cut] = total
         return table
@@ -94,8 +94,6 @@ class SegmentCosts:
         """Rings, and the safe distances between all pairs of tensors that live at cuts."""
         graph = self.graph
         at_cuts = {name for cut in self.cuts[1:-1] for name in graph.live_at(cut)} | set(graph.network.outputs)
-        if self.mode == "resident":
-            at_cuts.add(graph.network.input)
         pairs = [
             (i, o)
             for i in sorted(at_cuts)
@@ -125,7 +123,7 @@ class SegmentCosts:
         segment = make_segment(self.graph, kind, first, end, grid, grid)
         buffers = segment_buffers(self.graph, segment, self.mode, self._simulation[0])
         live = live_bytes(buffers, len(network.ops), scratch=True)
-        for o in segment_overlaps(self.graph, segment, self.mode == "resident", elementwise_only=True):
+        for o in segment_overlaps(self.graph, segment, self.mode, elementwise_only=True):
             for i in self._step(segment.steps, self.graph.producer[o.output]):
                 live[i] -= aligned_saving(o, network)
         freed = self._freed(segment.steps, first)
@@ -140,8 +138,7 @@ class SegmentCosts:
         """Bytes of tensors alive at the start of a layer segment that are dead already at each of its operators."""
         graph, end = self.graph, steps[-1][1]
         freed = dict.fromkeys(range(first, end), 0)
-        alive = graph.live_at(first) + ([graph.network.input] if self.mode == "resident" else [])
-        for name in alive:
+        for name in graph.live_at(first):
             if first <= graph.last_use[name] < end:
                 for i in range(self._step(steps, graph.last_use[name]).stop, end):
                     freed[i] += aligned(graph.network.tensors[name].bytes)
@@ -236,8 +233,6 @@ class SegmentCosts:
             return 0
         graph, network, distance = self.graph, self.graph.network, self._simulation[1]
         dying = [t for t in graph.live_at(first) if graph.last_use[t] < end]
-        if self.mode == "resident" and first <= graph.last_use[network.input] < end:
-            dying.append(network.input)
         outputs = graph.live_out(first, end)
         return max(
             (

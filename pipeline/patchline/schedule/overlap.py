@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from patchline.network.ir import Add, Lookup, Mul, Network
 from patchline.schedule.geometry import Graph
 from patchline.schedule.memory import aligned
-from patchline.schedule.plan import Overlap, Segment
+from patchline.schedule.plan import InputMode, Overlap, Segment
 from patchline.schedule.push import DONE, Push, Trace, simulate
 
 ELEMENTWISE = (Add, Mul, Lookup)
@@ -74,7 +74,7 @@ def aligned_saving(overlap: Overlap, network: Network) -> int:
     return saving(size_in, size_out, aligned(overlap.distance))
 
 
-def segment_overlaps(graph: Graph, segment: Segment, mode_resident: bool, elementwise_only: bool) -> list[Overlap]:
+def segment_overlaps(graph: Graph, segment: Segment, mode: InputMode, elementwise_only: bool) -> list[Overlap]:
     """At most one overlap per tensor of a one-tile segment, largest saving first. Tiled segments read their input
     again."""
     if segment.tile_rows * segment.tile_cols > 1:
@@ -86,8 +86,7 @@ def segment_overlaps(graph: Graph, segment: Segment, mode_resident: bool, elemen
         inputs = {
             name for op in ops for name in op.inputs if graph.producer[name] < first and graph.last_use[name] < end
         }
-        if not mode_resident:
-            inputs.discard(network.input)
+        inputs.discard(network.input)  # its rows come and go, or it stays whole for the next inference
         outputs = [op.output for op in ops if graph.last_use[op.output] >= end]
         if elementwise_only:
             outputs = [op.output for op in ops if op.output in outputs and isinstance(op, ELEMENTWISE)]
@@ -96,7 +95,7 @@ def segment_overlaps(graph: Graph, segment: Segment, mode_resident: bool, elemen
             continue
         distances = Distances(graph, pairs)
         rows = {r.tensor: r.rows[0] for r in segment.ranges}
-        source = not mode_resident and graph.fetches_input((first, end))
+        source = mode != "resident" and graph.fetches_input((first, end))
         simulate(graph, first, end, rows, source, distances.trace)
         for (i, o), distance in distances.distance.items():
             distance = max(distance, -network.tensors[i].bytes)

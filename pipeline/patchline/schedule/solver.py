@@ -197,7 +197,7 @@ def assemble(
         for segment in segments:
             # only streams read row by row what they overwrite; a layer segment stays as the literature counts it
             elementwise = overlap == "elementwise" or segment.kind == "layer"
-            overlaps += segment_overlaps(graph, segment, input_mode == "resident", elementwise_only=elementwise)
+            overlaps += segment_overlaps(graph, segment, input_mode, elementwise_only=elementwise)
     live = _live_with_overlaps(network, buffers, overlaps, scratch=False)
     bound = max(_live_with_overlaps(network, buffers, overlaps, scratch=True))
     placed, arena_bytes = arena.place(buffers, overlaps, bound)
@@ -234,7 +234,7 @@ def _live_with_overlaps(
     network: Network, buffers: Sequence[Buffer], overlaps: Sequence[Overlap], scratch: bool
 ) -> list[int]:
     live = live_bytes(buffers, len(network.ops), scratch)
-    by_name = {b.name: b for b in buffers if b.kind in ("tensor", "input")}
+    by_name = {b.name: b for b in buffers if b.kind == "tensor"}
     for o in overlaps:
         a, b = by_name[o.output], by_name[o.input]
         saved = aligned_saving(o, network) if scratch else o.saved
