@@ -18,7 +18,7 @@ from patchline.supernet.images import batches
 
 FOLDER = Path(".patchline/accuracy")
 SAVE_EVERY = 10  # new values
-KEPT_IMAGES = 1000  # as network inputs in memory, per resolution
+KEPT_IMAGES = 2048  # as network inputs in memory, per resolution
 
 
 def key_of(arch: Architecture) -> str:

@@ -19,7 +19,7 @@ from patchline.targets import Target
 
 RECALIBRATION_IMAGES = 256
 TRIAL_IMAGES = 1000  # of the validation split, for ranking candidates
-FINALISTS = 8  # best candidates that are judged again on the whole split
+FINALISTS = 6  # best candidates that are judged again on the whole split
 FINAL_RECALIBRATION_IMAGES = 1024
 
 CostOf = Callable[[Architecture], Cost]
