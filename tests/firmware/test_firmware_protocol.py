@@ -65,6 +65,8 @@ def test_resident_input_is_loaded_in_pieces(resident):
     assert resident.lines("db print")[0] == "m-buffer-" + IMAGE.tobytes()[:8].hex("-")
     resident.client.infer()
     assert np.array_equal(resident.client.outputs(), EXPECTED)
+    resident.lines("infer 2 1")  # as the MLPerf runner does: the image is still there
+    assert np.array_equal(resident.client.outputs(), EXPECTED)
 
 
 @pytest.mark.parametrize(
