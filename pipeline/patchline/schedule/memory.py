@@ -11,6 +11,7 @@ from patchline.schedule.plan import Buffer, BufferKind, InputMode, Segment, Segm
 from patchline.schedule.push import Rings, simulate
 
 ALIGNMENT = 4
+OUTPUTS_PER_CHUNK = 16  # columns that the 5x5 and 7x7 depthwise kernels gather at a time
 PIXELS_PER_BLOCK = 4  # the convolution kernels widen this many input patches to int16 at a time
 
 
@@ -24,6 +25,11 @@ def scratch_bytes(op: Op, columns: int) -> int:
     if isinstance(op, Conv):
         _, kernel_h, kernel_w, channels = op.weights.shape
         return min(PIXELS_PER_BLOCK, columns) * aligned(kernel_h * kernel_w * channels) * 2
+    if isinstance(op, Depthwise):
+        kernel_h, kernel_w, _ = op.weights.shape
+        if kernel_h == kernel_w and kernel_w in (5, 7) and op.stride[1] in (1, 2):
+            columns = (OUTPUTS_PER_CHUNK - 1) * op.stride[1] + kernel_w
+            return 4 * ((kernel_h + 1) // 2) * columns  # pairs of rows as int16
     if isinstance(op, Softmax):
         return 4 * len(op.exp_table)
     return 0
@@ -205,10 +211,9 @@ def schedule_buffers(graph: Graph, segments: Sequence[Segment], mode: InputMode)
             for op in range(*step):
                 end_of[op] = segment.end_op - 1 if tiled else step[1] - 1
     buffers = [b for segment in segments for b in segment_buffers(graph, segment, mode)]
-    if mode == "resident":
+    if mode == "resident":  # kept to the end, so that the next inference finds the same image
         t = network.tensors[network.input]
-        last = end_of[min(graph.last_use[network.input], last_op)]
-        buffers.append(Buffer(network.input, "input", t.bytes, 0, 0, last, t.height, t.width, t.channels))
+        buffers.append(Buffer(network.input, "input", t.bytes, 0, 0, last_op, t.height, t.width, t.channels))
     extended = []
     for b in buffers:
         if b.kind == "tensor":
