@@ -36,6 +36,10 @@ renode: ## fetch the emulator Renode (official portable release, checksum pinned
 act: setup ## run the CI workflow here, without Docker, in a scratch clone of the last commit
 	@scripts/act.sh
 
+.PHONY: screenshots
+screenshots: setup ## pictures of the report and of MLflow's pages (docs/images), with chromium
+	@python scripts/screenshots.py
+
 .PHONY: lint
 lint: setup ## ruff and mypy
 	@ruff check .

@@ -105,12 +105,12 @@ def _log(store: Store, client: Any, experiment: str, results: Results, identity:
 
 
 def run_name(results: Results) -> str:
-    """What was asked for and what came out, short enough for the first column of the runs table."""
-    first = results.targets[0]
+    """What came out and what was allowed, for the first board: the runs table shows about twenty characters."""
+    first = results.targets[0].metrics
+    size = kb(first.get("sram_peak_bytes", 0))
     budget = results.params.search.sram_budget
-    asked = f"{kb(budget)} budget" if budget else "no SRAM budget"
-    size, accuracy = kb(first.metrics.get("sram_peak_bytes", 0)), first.metrics.get("accuracy_device", 0)
-    name = f"{asked}: {accuracy:.1%} in {size}"
+    memory = f"{size.removesuffix(' KB')}/{kb(budget)}" if budget else size
+    name = f"{first.get('accuracy_device', 0):.1%} in {memory}"
     experiment = os.environ.get("DVC_EXP_NAME")
     return f"{name} ({experiment})" if experiment else name
 
@@ -140,7 +140,7 @@ def description(results: Results, identity: str) -> str:
 def _tags(results: Results) -> dict[str, str]:
     root = results.root
     failed = [f"{r.name}: {c.label}" for r in results.targets for c in r.constraints if not c.holds]
-    return {
+    tags = {
         "mlflow.source.git.commit": state.git(root, "rev-parse", "HEAD"),
         "mlflow.source.git.branch": state.git(root, "rev-parse", "--abbrev-ref", "HEAD"),
         "mlflow.source.name": "patchline track",
@@ -151,6 +151,7 @@ def _tags(results: Results) -> dict[str, str]:
         "patchline.dvc_experiment": os.environ.get("DVC_EXP_NAME", ""),
         **{f"patchline.{r.name}": report.headline(r) for r in results.targets},
     }
+    return {key: value for key, value in tags.items() if value}
 
 
 def _params(results: Results) -> dict[str, Any]:

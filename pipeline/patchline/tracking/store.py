@@ -66,11 +66,11 @@ class Store:
         return f"{self.web}/#/experiments/{experiment_id}/runs?workflowType=machine_learning"
 
     def run_link(self, experiment_id: str, run_id: str) -> str:
-        return f"{self.web}/#/experiments/{experiment_id}/runs/{run_id}"
+        return f"{self.web}/#/experiments/{experiment_id}/runs/{run_id}?workflowType=machine_learning"
 
     def compare_link(self, experiment_id: str, run_ids: list[str]) -> str:
         runs, experiments = quote(json.dumps(run_ids)), quote(json.dumps([experiment_id]))
-        return f"{self.web}/#/compare-runs?runs={runs}&experiments={experiments}"
+        return f"{self.web}/#/compare-runs?runs={runs}&experiments={experiments}&workflowType=machine_learning"
 
 
 def store_of(root: Path) -> Store:
