@@ -40,6 +40,12 @@ act: setup ## run the CI workflow here, without Docker, in a scratch clone of th
 screenshots: setup ## pictures of the report and of MLflow's pages (docs/images), with chromium
 	@python scripts/screenshots.py
 
+.PHONY: ablation
+ablation: setup ## best accuracy per SRAM budget with layer, patch and auto schedules: docs/ablation.md
+	@patchline fetch-data
+	@dvc repro train_supernet
+	@python benchmarks/ablation.py
+
 .PHONY: lint
 lint: setup ## ruff and mypy
 	@ruff check .

@@ -109,7 +109,7 @@ class SearchParams(_Model):
     flash_budget: Bytes | None = _field(None, _BYTES_ALLOWED, ge=1)
     max_macs: Count | None = _field(8_000_000, "a count above 0, or text such as 8M, or null", ge=1)
     max_latency_ms: float | None = _field(None, "milliseconds above 0, or null", gt=0)
-    max_extra_macs: float = _field(0.10, "a share from 0 to 10 (0.10 = 10 %)", ge=0, le=10)
+    max_extra_macs: float = _field(0.10, "a share from 0 to 1 (0.10 = 10 %)", ge=0, le=1)
     trials: int = _whole(150, 1, 1_000_000)
     population: int = _whole(30, 2, 100_000)
     finetune_epochs: int = _whole(2, 0, 10_000)

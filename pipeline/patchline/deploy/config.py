@@ -19,7 +19,7 @@ ALLOWED = {
     "schedule": "one of " + ", ".join(SCHEDULES),
     "input": "one of " + ", ".join(INPUTS),
     "sram_budget": "bytes, or text such as 48KB",
-    "max_extra_macs": "a share from 0 to 10",
+    "max_extra_macs": "a share from 0 to 1",
     "self_test_images": "a whole number from 1 to 1000",
 }
 
@@ -65,7 +65,7 @@ def _parse(key: str, value: Any) -> Any:
     if key == "sram_budget":
         return None if value is None else _between(parse_bytes(int(value) if str(value).isdigit() else value), 1, 2**40)
     if key == "max_extra_macs":
-        return _between(float(value), 0, 10)
+        return _between(float(value), 0, 1)
     return _between(int(value), 1, 1000)
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from patchline.data import Split
 from patchline.files import read_json, write_json
 from patchline.supernet import Architecture, Supernet, extract
+from patchline.supernet.checkpoint import run_key
 from patchline.supernet.evaluate import EVALUATION_BATCH, accuracy_on, recalibrate_on
 from patchline.supernet.extract import fold
 from patchline.supernet.images import batches
@@ -29,14 +30,17 @@ def key_of(arch: Architecture) -> str:
 class Judge:
     """Estimates accuracy on the validation split, after recalibrating on training images.
 
-    Values are remembered in `folder`, in a file named by `identity`: hashes of the supernet and the data.
+    Values are remembered in `folder`, in a file named after all that decides them: `identity` (hashes of the supernet
+    and the data) and the code that evaluates.
     """
 
     def __init__(
         self, supernet: Supernet, train: Split, val: Split, identity: Sequence[str], folder: Path = FOLDER
     ) -> None:
         self._supernet, self._train, self._val = supernet, train, val
-        self._path = folder / f"{'-'.join(part[:12] for part in identity)}.json"
+        code = (Path(__file__), *(Path(__file__).parents[1] / "supernet").glob("*.py"))
+        self.identity = run_key("accuracy", list(identity), *code)
+        self._path = folder / f"{self.identity}.json"
         self._known: dict[str, float] = read_json(self._path) if self._path.exists() else {}
         self._new = 0
         self._kept: dict[tuple[int, int, int], list[Tensor]] = {}

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from patchline.files import hash_file
 from patchline.schedule import Plan
 from patchline.search.cost import Limits
 from patchline.search.study import SearchResult
 from patchline.supernet import StaticNet, load_static, save_static
+from patchline.supernet.checkpoint import run_key
 
 
 def front_rows(result: SearchResult) -> list[dict[str, Any]]:
@@ -65,8 +63,7 @@ def remembered_network(folder: Path, settings: Sequence[Any], make: Callable[[],
     """
     package = Path(__file__).parents[1]
     code = [Path(__file__).parent / "finetune.py", *sorted((package / "supernet").glob("*.py"))]
-    content = json.dumps([*settings, [hash_file(path) for path in code]], sort_keys=True)
-    path = folder / f"{hashlib.sha256(content.encode()).hexdigest()[:16]}.pt"
+    path = folder / f"{run_key(list(settings), None, *code)}.pt"
     if not path.exists():
         save_static(path, make())
     return load_static(path)

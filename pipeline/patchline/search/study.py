@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 
 import optuna
@@ -49,7 +51,7 @@ def search(
 ) -> SearchResult:
     """Search `space` for the most accurate network within `limits`, architecture and schedule judged together.
 
-    With `params.storage` several processes share one study (same name per target and seed) and its trials.
+    With `params.storage` several processes share one study (named after everything that moves the goal) and its trials.
     Raises UserError, naming the limit that binds and the closest miss, when no candidate fits.
     """
     seen: dict[str, Candidate] = {}
@@ -62,7 +64,7 @@ def search(
             seen[key] = Candidate(arch, cost, value, len(seen))
         return seen[key]
 
-    study = _study(params, seed, target)
+    study = _study(params, seed, _study_name(space, classes, judge, target, params, limits, seed))
     for first in _first_guesses(space):
         study.enqueue_trial(first, skip_if_exists=True)
     for _ in track(range(_missing(study, params.trials)), f"searching for {target.name}"):
@@ -119,12 +121,20 @@ def no_candidate_message(candidates: Sequence[Candidate], limits: Limits, target
     )
 
 
-def _study(params: SearchParams, seed: int, target: Target) -> optuna.Study:
+def _study_name(
+    space: Space, classes: int, judge: Judge, target: Target, params: SearchParams, limits: Limits, seed: int
+) -> str:
+    """Processes share a study only where they search for the same thing: the name holds all that moves the goal."""
+    asked = [space.name, classes, judge.identity, asdict(limits), params.schedule, params.input, params.max_extra_macs]
+    return f"{target.name}-{seed}-{hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:12]}"
+
+
+def _study(params: SearchParams, seed: int, name: str) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     sampler = optuna.samplers.NSGAIISampler(population_size=params.population, seed=seed)
     try:
         return optuna.create_study(
-            study_name=f"{target.name}-{seed}", storage=params.storage, sampler=sampler,
+            study_name=name, storage=params.storage, sampler=sampler,
             directions=["maximize", "minimize"], load_if_exists=True,
         )  # fmt: skip
     except Exception as error:

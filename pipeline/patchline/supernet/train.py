@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from patchline.config import TrainSupernetParams
 from patchline.data.prepared import Manifest, Split
+from patchline.errors import UserError
 from patchline.progress import track
 from patchline.supernet import checkpoint
 from patchline.supernet.architecture import Architecture
@@ -92,8 +93,11 @@ def train_supernet(
             group["lr"] = learning_rate(params.learning_rate, step, total)
         optimiser.zero_grad(set_to_none=True)
         row = sandwich(net, x, y, others)
-        if not math.isfinite(row["loss"]):
-            raise FloatingPointError(f"the loss is not finite at step {step}: lower train_supernet.learning_rate")
+        if not all(math.isfinite(value) for value in row.values()):
+            raise UserError(
+                f"training the supernet diverged at step {step} (the loss is not a finite number): "
+                f"lower train_supernet.learning_rate, which is {params.learning_rate:g}"
+            )
         workers.average_gradients(parameters)
         optimiser.step()
         sums.append(row)
