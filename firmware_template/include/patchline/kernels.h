@@ -57,9 +57,8 @@ pl_kernel pl_conv_window;    /* any window; scratch: 4 windows of int16 */
 pl_kernel pl_conv_pointwise; /* 1x1 without padding, order PL_SPLIT; scratch: 4 pixels of int16 */
 pl_kernel pl_conv_dense;     /* one output column, no padding, order PL_SPLIT; no scratch */
 
-/* Weights, channel by channel. A 3x3 kernel takes 12 bytes so that SXTB16 yields the pairs that its kernel multiplies:
- * 00 01 10 11  02 20 12 21  22 and three zeros (row, column). Others: [kernel_h][kernel_w rounded up to 4], in each four the
- * order 0, 2, 1, 3. */
+/* Weights, channel by channel, so that SXTB16 yields pairs of rows. A 3x3 kernel takes 12 bytes: 00 01 10 11  02 20 12 21  22 and
+ * three zeros (row, column). Others: [pairs of rows][pairs of columns] of four bytes, 00 01 10 11, with zeros beyond the kernel. */
 typedef struct {
     const int8_t *weights;
     pl_requant requant;
@@ -72,7 +71,7 @@ typedef struct {
 pl_kernel pl_depthwise_row; /* any kernel */
 pl_kernel pl_depthwise_3s1; /* kernel 3x3, column stride 1, and so on */
 pl_kernel pl_depthwise_3s2;
-pl_kernel pl_depthwise_5s1;
+pl_kernel pl_depthwise_5s1; /* 5x5 and 7x7 need scratch for 16 outputs */
 pl_kernel pl_depthwise_5s2;
 pl_kernel pl_depthwise_7s1;
 pl_kernel pl_depthwise_7s2;

@@ -33,12 +33,16 @@ static inline int32_t pl_rounding_shift_right(int32_t x, uint32_t bits)
 /* TFLite's MultiplyByQuantizedMultiplier; multiplier >= 0. */
 static inline int32_t pl_tflite_multiply(int32_t x, int32_t multiplier, int32_t shift)
 {
+    if (shift < 0) {
+        int32_t high = pl_high_multiply(x, multiplier);
+        high -= high < 0; /* halves away from zero */
+        return (high >> -shift) + (high >> (-shift - 1) & 1);
+    }
     if (shift > 0) {
         const int64_t wide = (int64_t)x * ((int64_t)1 << shift);
         x = wide > INT32_MAX ? INT32_MAX : wide < INT32_MIN ? INT32_MIN : (int32_t)wide;
-        shift = 0;
     }
-    return pl_rounding_shift_right(pl_high_multiply(x, multiplier), (uint32_t)-shift);
+    return pl_high_multiply(x, multiplier);
 }
 
 /* x * multiplier * 2^(shift - 31) with one rounding, halves up (TFLite's fully connected kernel). */
@@ -54,23 +58,19 @@ static inline int32_t pl_rounded_division(int32_t total, int32_t count)
     return total > 0 ? (total + half) / count : -((half - total) / count);
 }
 
+/* Every rule but the plain one; `i` is the entry of the constants. */
+int32_t pl_requantise_by_rule(const pl_requant *q, int32_t i, int32_t acc);
+
+/* `count` accumulators of one channel to outputs `pitch` bytes apart. */
+void pl_requantise_run(const pl_requant *q, int32_t channel, const int32_t *acc, int32_t count, int8_t *out, int32_t pitch);
+
 /* Entry `i` of the constants applied to an accumulator (which holds its bias already). */
 static inline int8_t pl_requantise(const pl_requant *q, int32_t i, int32_t acc)
 {
-    const int32_t multiplier = q->scale[i].multiplier;
     if (q->plain) {
-        return (int8_t)pl_saturate8(pl_smmlar(acc, multiplier, q->zero));
+        return (int8_t)pl_saturate8(pl_smmlar(acc, q->scale[i].multiplier, q->zero));
     }
-    if (q->tflite == 2) {
-        return (int8_t)pl_clamp(pl_rounding_multiply(acc, multiplier, q->shifts[i]) + q->zero, q->low, q->high);
-    }
-    if (q->tflite) {
-        return (int8_t)pl_clamp(pl_tflite_multiply(acc, multiplier, q->shifts[i]) + q->zero, q->low, q->high);
-    }
-    if (q->shifts) {
-        acc = pl_shift_left(acc, (uint32_t)q->shifts[i]);
-    }
-    return (int8_t)pl_clamp(pl_smmlar(acc, multiplier, q->zero), q->low, q->high);
+    return (int8_t)pl_requantise_by_rule(q, i, acc);
 }
 
 #endif

@@ -180,11 +180,9 @@ static void finish_any(const pl_conv *op, pl_block block, int8_t *out, int32_t p
         block.out = (int8_t *)acc;
         raw[pixels - 1](&block);
         block.weights += block.pair_bytes;
-        for (int32_t p = 0; p < pixels; p++) {
-            out[p * channels + c] = pl_requantise(q, c, acc[p]);
-            if (c + 1 < channels) {
-                out[p * channels + c + 1] = pl_requantise(q, c + 1, acc[pixels + p]);
-            }
+        pl_requantise_run(q, c, acc, pixels, out + c, channels);
+        if (c + 1 < channels) {
+            pl_requantise_run(q, c + 1, acc + pixels, pixels, out + c + 1, channels);
         }
     }
 }

@@ -4,13 +4,14 @@
 
 static int32_t weight(const pl_depthwise *op, int32_t channel, int32_t ky, int32_t kx)
 {
-    static const uint8_t place[4] = {0, 2, 1, 3};
     static const uint8_t place_3x3[3][3] = {{0, 1, 4}, {2, 3, 6}, {5, 7, 8}};
     if (op->kernel_w == 3 && op->kernel_h == 3) {
         return op->weights[channel * 12 + place_3x3[ky][kx]];
     }
-    const int32_t row = (op->kernel_w + 3) & ~3;
-    return op->weights[(channel * op->kernel_h + ky) * row + (kx & ~3) + place[kx & 3]];
+    const int32_t across = (op->kernel_w + 1) >> 1;
+    const int32_t down = (op->kernel_h + 1) >> 1;
+    const int32_t quad = (channel * down + (ky >> 1)) * across + (kx >> 1);
+    return op->weights[quad * 4 + (ky & 1) * 2 + (kx & 1)];
 }
 
 void pl_depthwise_columns(const pl_depthwise *op, const pl_row *row, int32_t channel, int32_t from, int32_t to)

@@ -10,6 +10,8 @@
 
 #if PL_DSP
 
+enum { RUN = 8 }; /* sums that are requantised together */
+
 /* One column of a channel: rows 0 and 1 as a pair, row 2. */
 typedef struct {
     uint32_t pair, third;
@@ -80,6 +82,8 @@ static inline __attribute__((always_inline)) void depthwise(const pl_depthwise *
             at.rows[i] = (row->in[i] ? row->in[i] : inside) + channel;
         }
         int8_t *out = row->out + channel;
+        int32_t sums[RUN];
+        int32_t done = 0;
         int32_t x = 0;
         column_values a = load_checked(&at, -row->left, row->valid);
         column_values b = {0, 0};
@@ -95,8 +99,12 @@ static inline __attribute__((always_inline)) void depthwise(const pl_depthwise *
         acc = pl_smlad(C.pair, w2, acc);                                           \
         acc = pl_smlad(pl_pack(A.third, B.third), v01, acc);                       \
         acc = pl_smlabb(C.third, v2, acc);                                         \
-        *out = pl_requantise(&op->requant, channel, acc);                          \
-        out += channels;                                                           \
+        sums[done++] = acc;                                                        \
+        if (done == RUN) {                                                         \
+            pl_requantise_run(&op->requant, channel, sums, RUN, out, channels);    \
+            out += RUN * channels;                                                 \
+            done = 0;                                                              \
+        }                                                                          \
     } while (0)
 
         for (int part = 0; part < 2; part++) { /* before and behind the columns that need no check */
@@ -130,6 +138,7 @@ static inline __attribute__((always_inline)) void depthwise(const pl_depthwise *
                 }
             }
         }
+        pl_requantise_run(&op->requant, channel, sums, done, out, channels);
     }
 }
 

@@ -1,97 +1,125 @@
-/* Depthwise convolution 5x5 and 7x7 with the ARMv7E-M DSP instructions, along the row of one channel.
+/* Depthwise convolution 5x5 and 7x7 with the ARMv7E-M DSP instructions.
  *
- * Four outputs at a time: per kernel row their inputs are loaded once and paired with PKHBT, so that two products take
- * one SMLAD. Stride 1 and width 5: 8 loads, 6 PKHBT, 12 multiplies for 20 products.
+ * Channel by channel, the columns that up to 16 outputs need are gathered into scratch as pairs of rows, (0,1), (2,3), ..., with the
+ * zero point in place of padding. Then a product of two rows takes one SMLAD, and four outputs share each loaded pair.
+ * Cortex-M4: gathering about 3.5 cycles an input; 5x5 at stride 1 then takes 60 SMLAD and about 45 cycles of loads for the
+ * 100 products of four outputs.
  */
-#include "depthwise.h"
+#include <stddef.h>
+
 #include "patchline/requantise.h"
 
 #if PL_DSP
 
-enum { OUTPUTS = 4, MAX_WIDTH = 7, MAX_INPUTS = MAX_WIDTH + (OUTPUTS - 1) * 2 };
+/* CHUNK is known to patchline.schedule.memory: scratch is [pairs of rows][columns of CHUNK outputs] words. */
+enum { BLOCK = 4, CHUNK = 16, MAX_KERNEL = 7 };
 
-/* acc[j] += the products of one kernel row for outputs j = 0..3; `in` is the first input of output 0. */
-static inline __attribute__((always_inline)) void kernel_row(
-    int32_t *acc, const int8_t *in, int32_t pitch, const int8_t *w, const int32_t width, const int32_t stride)
+/* `count` columns of all rows of one channel, `pitch` words from pair to pair; every row lies inside the map. */
+static inline __attribute__((always_inline)) void gather_inside(
+    uint32_t *to, const int32_t pitch, const int8_t *const *rows, int32_t offset, int32_t channels, int32_t count,
+    const int32_t kernel)
 {
-    uint32_t x[MAX_INPUTS];
-    uint32_t pairs[4];
-    pairs[0] = pl_sxtb16(pl_load4(w));
-    pairs[1] = pl_sxtb16_odd(pl_load4(w));
-    pairs[2] = pl_sxtb16(pl_load4(w + 4));
-    pairs[3] = pl_sxtb16_odd(pl_load4(w + 4));
-#pragma GCC unroll 16
-    for (int32_t i = 0; i < width + (OUTPUTS - 1) * stride; i++) {
-        x[i] = (uint32_t)(int32_t)*in;
-        in += pitch;
+    const int8_t *in[MAX_KERNEL] = {NULL};
+#pragma GCC unroll 7
+    for (int32_t i = 0; i < kernel; i++) {
+        in[i] = rows[i] + offset;
     }
-#pragma GCC unroll 4
-    for (int32_t j = 0; j < OUTPUTS; j++) {
-        const uint32_t *first = x + j * stride;
+    int32_t at = 0;
+    for (const uint32_t *end = to + count; to != end; to++) {
 #pragma GCC unroll 3
-        for (int32_t i = 0; i + 1 < width; i += 2) {
-            acc[j] = pl_smlad(pl_pack(first[i], first[i + 1]), pairs[i / 2], acc[j]);
+        for (int32_t pair = 0; pair < kernel / 2; pair++) {
+            const uint32_t upper = (uint32_t)in[2 * pair][at];
+            const uint32_t lower = (uint32_t)in[2 * pair + 1][at];
+            to[pair * pitch] = pl_pack(upper, lower);
         }
-        acc[j] = pl_smlabb(first[width - 1], pairs[width / 2], acc[j]);
+        to[kernel / 2 * pitch] = (uint32_t)in[kernel - 1][at]; /* its partner has weight 0 */
+        at += channels;
     }
 }
 
-/* The inputs of four outputs in one kernel row, with the zero point where they lie outside the map. */
-static inline __attribute__((always_inline)) void gather(
-    int8_t *to, const int8_t *in, int32_t channels, int32_t column, int32_t count, int32_t valid, int32_t zero)
+/* The same where some rows lie outside the map, one pair of rows after the other. */
+static __attribute__((noinline)) void gather_border(
+    uint32_t *to, int32_t pitch, const int8_t *const *rows, int32_t offset, int32_t channels, int32_t count, int32_t kernel,
+    const int8_t *zero)
 {
-    in += column * channels;
-    for (int32_t i = 0; i < count; i++, column++, in += channels) {
-        to[i] = column >= 0 && column < valid ? *in : (int8_t)zero;
+    for (int32_t i = 0; i < kernel; i += 2, to += pitch) {
+        const int8_t *below = i + 1 < kernel ? rows[i + 1] : NULL;
+        const int8_t *a = rows[i] ? rows[i] + offset : zero;
+        const int8_t *b = below ? below + offset : zero;
+        const int32_t step_a = rows[i] ? channels : 0;
+        const int32_t step_b = below ? channels : 0;
+        for (int32_t x = 0; x < count; x++) {
+            to[x] = pl_pack((uint32_t)*a, (uint32_t)*b);
+            a += step_a;
+            b += step_b;
+        }
+    }
+}
+
+/* acc[j] += the products of one pair of rows for four outputs. */
+static inline __attribute__((always_inline)) void products(
+    int32_t *acc, const uint32_t *x, const int8_t *w, const int32_t kernel, const int32_t stride)
+{
+    uint32_t weights = 0;
+#pragma GCC unroll 7
+    for (int32_t kx = 0; kx < kernel; kx++) {
+        if ((kx & 1) == 0) {
+            weights = pl_load4(w + 2 * kx);
+        }
+        const uint32_t pair = kx & 1 ? pl_sxtb16_odd(weights) : pl_sxtb16(weights);
+#pragma GCC unroll 4
+        for (int32_t j = 0; j < BLOCK; j++) {
+            acc[j] = pl_smlad(x[j * stride + kx], pair, acc[j]);
+        }
     }
 }
 
 static inline __attribute__((always_inline)) void depthwise(
-    const pl_depthwise *op, const pl_row *row, const int32_t width, const int32_t stride)
+    const pl_depthwise *op, const pl_row *row, const int32_t kernel, const int32_t stride)
 {
-    enum { WEIGHT_ROW = 8 };
+    const int32_t pairs = (kernel + 1) / 2;
+    const int32_t pitch = (CHUNK - 1) * stride + kernel;
+    const int32_t weight_row = 4 * pairs;
     const int32_t channels = op->channels;
-    const int32_t inputs = width + (OUTPUTS - 1) * stride;
-    /* the rows inside the map; the others are filled with the zero point, a constant per channel */
-    int32_t top = 0;
-    while (top < width && !row->in[top]) {
-        top++;
+    const uint32_t padding = ((uint32_t)op->input_zero & 0xffffu) * 0x10001u;
+    uint32_t *line = row->scratch;
+    int32_t whole = 1;
+    for (int32_t i = 0; i < kernel; i++) {
+        whole &= row->in[i] != NULL;
     }
-    int32_t bottom = width;
-    while (bottom > top && !row->in[bottom - 1]) {
-        bottom--;
-    }
-    const int8_t *w = op->weights;
-    for (int32_t channel = 0; channel < channels; channel++, w += width * WEIGHT_ROW) {
-        int32_t bias = op->requant.scale[channel].bias;
-        for (int32_t i = 0; i < top * WEIGHT_ROW; i++) {
-            bias += op->input_zero * w[i];
-        }
-        for (int32_t i = bottom * WEIGHT_ROW; i < width * WEIGHT_ROW; i++) {
-            bias += op->input_zero * w[i];
-        }
-        int8_t *out = row->out + channel;
-        int32_t column = -row->left;
-        for (int32_t x = 0; x < row->columns; x += OUTPUTS, column += OUTPUTS * stride) {
-            int32_t acc[OUTPUTS] = {bias, bias, bias, bias};
-            if (column >= 0 && column + inputs <= row->valid) {
-                for (int32_t ky = top; ky < bottom; ky++) {
-                    const int8_t *in = row->in[ky] + column * channels + channel;
-                    kernel_row(acc, in, channels, w + ky * WEIGHT_ROW, width, stride);
-                }
-            } else {
-                for (int32_t ky = top; ky < bottom; ky++) {
-                    int8_t line[MAX_INPUTS];
-                    gather(line, row->in[ky] + channel, channels, column, inputs, row->valid, op->input_zero);
-                    kernel_row(acc, line, 1, w + ky * WEIGHT_ROW, width, stride);
-                }
+    for (int32_t x = 0; x < row->columns; x += CHUNK) {
+        const int32_t outputs = row->columns - x < CHUNK ? row->columns - x : CHUNK;
+        const int32_t first = x * stride - row->left;
+        const int32_t needed = (outputs - 1) * stride + kernel;
+        const int32_t lead = first < 0 ? -first : 0; /* columns left of the map; fewer than the kernel has */
+        int32_t end = row->valid - first;
+        end = end > needed ? needed : end < lead ? lead : end;
+        const int8_t *w = op->weights;
+        for (int32_t p = 0; p < pairs; p++) { /* the same for all channels */
+            for (int32_t i = 0; i < lead; i++) {
+                line[p * pitch + i] = padding;
             }
-#pragma GCC unroll 4
-            for (int32_t j = 0; j < OUTPUTS; j++) {
-                if (x + j < row->columns) {
-                    *out = pl_requantise(&op->requant, channel, acc[j]);
-                    out += channels;
+            for (int32_t i = end; i < needed; i++) {
+                line[p * pitch + i] = padding;
+            }
+        }
+        for (int32_t channel = 0; channel < channels; channel++, w += pairs * weight_row) {
+            const int32_t offset = (first + lead) * channels + channel;
+            if (whole) {
+                gather_inside(line + lead, pitch, row->in, offset, channels, end - lead, kernel);
+            } else {
+                gather_border(line + lead, pitch, row->in, offset, channels, end - lead, kernel, &op->input_zero);
+            }
+            const int32_t bias = op->requant.scale[channel].bias;
+            int8_t *out = row->out + x * channels + channel;
+            for (int32_t done = 0; done < outputs; done += BLOCK) {
+                int32_t acc[BLOCK] = {bias, bias, bias, bias};
+                for (int32_t p = 0; p < pairs; p++) {
+                    products(acc, line + p * pitch + done * stride, w + p * weight_row, kernel, stride);
                 }
+                const int32_t count = outputs - done < BLOCK ? outputs - done : BLOCK;
+                pl_requantise_run(&op->requant, channel, acc, count, out, channels);
+                out += BLOCK * channels;
             }
         }
     }

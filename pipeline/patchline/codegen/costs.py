@@ -17,12 +17,16 @@ _STRUCTS = {
 
 _TENSOR, _OP, _SEGMENT, _RANGE, _PHASE, _OUTPUT, _PLAN = 24, 32, 24, 4, 4, 8, 24
 
-_RUNTIME_CODE = 5600
+_RUNTIME_CODE = 6400
+_CONV_CODE = 8300  # all convolutions share their parts
 _KERNEL_CODE = {
-    "pl_conv": 3400, "pl_depthwise": 1300, "pl_add": 120, "pl_add_tflite": 300, "pl_mul": 300, "pl_pool": 700,
-    "pl_global_pool": 400, "pl_lookup": 60, "pl_concat": 200, "pl_upsample": 120, "pl_pad": 160, "pl_softmax": 500,
+    "pl_depthwise_3s1": 2100, "pl_depthwise_3s2": 2100, "pl_depthwise_row": 200, "pl_add_row": 120,
+    "pl_add_tflite_row": 440, "pl_mul_row": 200, "pl_average_pool_row": 400, "pl_max_pool_row": 240,
+    "pl_global_pool_row": 200, "pl_lookup_row": 60, "pl_concat_row": 160, "pl_upsample_row": 100, "pl_pad_row": 140,
+    "pl_softmax_row": 480,
 }  # fmt: skip
-"""Code of the runtime and of each family of kernels, rounded up from linked firmware; an estimate, see `code_bytes`."""
+_LARGE_DEPTHWISE_CODE = 850  # 5x5 and 7x7, each stride
+"""Bytes of code of the runtime and of each kernel, read off linked firmware; see `code_bytes`."""
 
 
 def weights_bytes(network: Network) -> int:
@@ -47,5 +51,7 @@ def tables_bytes(network: Network, plan: Plan) -> int:
 
 def code_bytes(network: Network) -> int:
     """Machine code of the runtime and of the kernels that the network uses, estimated."""
-    structs = {lower(network, op).struct for op in network.ops}
-    return _RUNTIME_CODE + sum(_KERNEL_CODE[name] for name in structs)
+    kernels = {lower(network, op).kernel for op in network.ops}
+    conv = _CONV_CODE if any(name.startswith("pl_conv") for name in kernels) else 0
+    others = (_KERNEL_CODE.get(name, _LARGE_DEPTHWISE_CODE) for name in kernels if not name.startswith("pl_conv"))
+    return _RUNTIME_CODE + conv + sum(others)

@@ -37,14 +37,17 @@ def conv_weights(weights: Int8Array, order: Order) -> Int8Array:
 
 
 def depthwise_weights(weights: Int8Array) -> Int8Array:
-    """[kh, kw, channels] channel by channel: [kh][kw padded to 4], in each four the order 0, 2, 1, 3; a 3x3 kernel as
-    12 bytes in an order of its own (kernels.h)."""
-    if weights.shape[:2] == (3, 3):
-        nine = weights.transpose(2, 0, 1).reshape(-1, 9)[:, [0, 1, 3, 4, 2, 6, 5, 7, 8]]
+    """[kh, kw, channels] channel by channel: [pairs of rows][pairs of columns] of four bytes, zeros beyond the kernel.
+
+    A 3x3 kernel takes 12 bytes in an order of its own (kernels.h)."""
+    kernel_h, kernel_w, channels = weights.shape
+    by_channel = weights.transpose(2, 0, 1)
+    if (kernel_h, kernel_w) == (3, 3):
+        nine = by_channel.reshape(-1, 9)[:, [0, 1, 3, 4, 2, 6, 5, 7, 8]]
         return np.pad(nine, ((0, 0), (0, 3))).reshape(-1)
-    rows = _pad_last(weights.transpose(2, 0, 1), 4)
-    quads = rows.reshape(*rows.shape[:2], -1, 4)
-    return np.ascontiguousarray(quads[..., [0, 2, 1, 3]]).reshape(-1)
+    even = np.pad(by_channel, ((0, 0), (0, kernel_h % 2), (0, kernel_w % 2)))
+    quads = even.reshape(channels, even.shape[1] // 2, 2, even.shape[2] // 2, 2)
+    return np.ascontiguousarray(quads.transpose(0, 1, 3, 2, 4)).reshape(-1)
 
 
 def fold_zero_point(bias: Int32Array, weights: NDArray[np.int64], input_zero: int) -> NDArray[np.int64]:
