@@ -10,10 +10,7 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import socket
-import subprocess
-import tempfile
 import time
 from pathlib import Path
 
@@ -21,19 +18,27 @@ from patchline.errors import UserError
 from patchline.hil.elf import Elf
 from patchline.hil.outcome import RunError
 from patchline.hil.peripherals import TIMER_TICKS_PER_INSTRUCTION
+from patchline.hil.process import ProcessBoard, find_program
 from patchline.targets import Target
 
+VARIABLE = "QEMU_SYSTEM_ARM"
+POLL_S = 0.05  # how often a starting QEMU is looked at
 ICOUNT = "shift=6,sleep=off"  # sleep=off: an idle core does not wait for the wall clock
 
 
 def executable() -> str | None:
-    """Path of qemu-system-arm, or None."""
-    return os.environ.get("QEMU_SYSTEM_ARM") or shutil.which("qemu-system-arm")
+    """Path of QEMU: $QEMU_SYSTEM_ARM, or qemu-system-arm on PATH; None when there is none."""
+    return find_program(VARIABLE, "qemu-system-arm")
 
 
 def why_not() -> str:
     """Why QEMU cannot be used here, with the remedy; empty when it can."""
-    return "" if executable() else "qemu-system-arm is not installed: apt-get install qemu-system-arm"
+    if executable():
+        return ""
+    named = os.environ.get(VARIABLE)
+    if named:
+        return f"${VARIABLE} names {named}, which is no program"
+    return "qemu-system-arm is not installed: apt-get install qemu-system-arm"
 
 
 def instructions(ticks: float) -> int:
@@ -41,7 +46,7 @@ def instructions(ticks: float) -> int:
     return round(ticks / TIMER_TICKS_PER_INSTRUCTION)
 
 
-class QemuBoard:
+class QemuBoard(ProcessBoard):
     """A `link.Link` to a firmware in qemu-system-arm."""
 
     def __init__(self, elf: Elf, target: Target, *, start_timeout_s: float = 20.0) -> None:
@@ -50,69 +55,27 @@ class QemuBoard:
         program = executable()
         if program is None:
             raise UserError(why_not())
-        self._folder = tempfile.TemporaryDirectory(prefix="patchline-qemu-")
-        path = Path(self._folder.name) / "uart"
-        self._log = Path(self._folder.name) / "log"
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
+        super().__init__("QEMU")
+        path = self._folder / "uart"
+        with self._starting(), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
             listener.bind(str(path))
             listener.listen(1)
-            listener.settimeout(start_timeout_s)
-            self._process = subprocess.Popen(
-                command(program, elf, target, path), stdout=self._log.open("wb"), stderr=subprocess.STDOUT
-            )
-            self._socket = self._accept(listener)
-        except BaseException:
-            self._folder.cleanup()
-            raise
-        finally:
-            listener.close()
+            self._start(command(program, elf, target, path))
+            self._uart = self._accept(listener, start_timeout_s)
 
-    def _accept(self, listener: socket.socket) -> socket.socket:
-        try:
-            return listener.accept()[0]
-        except TimeoutError:
-            self._process.kill()
-            self._process.wait()
-            raise RunError("crash", f"QEMU did not open its UART: {self._tail()}") from None
-
-    def write(self, data: bytes) -> None:
-        try:
-            self._socket.sendall(data)
-        except OSError as error:
-            raise self._died(str(error)) from None
-
-    def read(self, timeout_s: float) -> bytes:
-        self._socket.settimeout(max(timeout_s, 0.001))
-        try:
-            data = self._socket.recv(65536)
-        except TimeoutError:
-            return b""
-        except OSError as error:
-            raise self._died(str(error)) from None
-        if not data:
-            raise self._died("the UART closed")
-        return data
-
-    def close(self) -> None:
-        self._socket.close()
-        self._process.terminate()
-        try:
-            self._process.wait(timeout=5)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._folder.cleanup()
-
-    def _died(self, what: str) -> RunError:
-        end = time.monotonic() + 2
-        while self._process.poll() is None and time.monotonic() < end:
-            time.sleep(0.01)
-        return self.explain() or RunError("crash", f"QEMU ended ({what}): {self._tail() or 'it said nothing'}")
+    def _accept(self, listener: socket.socket, timeout_s: float) -> socket.socket:
+        listener.settimeout(POLL_S)
+        end = time.monotonic() + timeout_s
+        while time.monotonic() < end:
+            try:
+                return listener.accept()[0]
+            except TimeoutError:
+                self._check_alive()
+        raise RunError("crash", f"QEMU did not open its UART within {timeout_s:g} s: {self._tail()}")
 
     def explain(self) -> RunError | None:
         """The fault that QEMU logged (`-d int`), if it logged one; the firmware takes no other exceptions."""
-        text = self._log.read_text(errors="replace")
+        text = self._text()
         faults = re.findall(r"Taking exception \d+ \[(.*?)\]", text)
         if not faults and "Lockup" not in text:
             return None
@@ -123,15 +86,12 @@ class QemuBoard:
             "fault", f"{detail}{f' at data address 0x{where:08x}' if where is not None else ''}", address=where
         )
 
-    def _tail(self) -> str:
-        return " / ".join(self._log.read_text(errors="replace").strip().splitlines()[:4])
-
 
 def command(program: str, elf: Elf, target: Target, uart: Path) -> list[str]:
     """The command line: no display, no monitor, the UART connects to the socket at `uart`."""
     assert target.qemu is not None
     return [
-        program, "-machine", target.qemu.machine, "-kernel", str(elf.path), "-icount", ICOUNT,
+        program, "-machine", target.qemu.machine, "-kernel", str(elf.path.absolute()), "-icount", ICOUNT,
         "-d", "int,guest_errors", "-display", "none", "-monitor", "none", "-parallel", "none", "-nodefaults",
         "-chardev", f"socket,id=uart,path={uart},server=off", "-serial", "chardev:uart",
     ]  # fmt: skip

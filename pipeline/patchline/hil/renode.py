@@ -19,17 +19,17 @@ import os
 import re
 import shutil
 import socket
-import subprocess
-import tempfile
 import time
 from pathlib import Path
 
 from patchline.errors import UserError
 from patchline.hil.elf import INFER, ROW, Elf, return_addresses
 from patchline.hil.outcome import RunError
+from patchline.hil.process import ProcessBoard, find_program
 from patchline.targets import Renode, Target
 
 VERSION = "1.16.1"
+VARIABLE = "RENODE"
 MARK = "patchline-count"
 LOG_DELAY_S = 3.0
 LOCAL = Path(".renode") / "renode"  # where scripts/fetch_renode.py unpacks it
@@ -37,18 +37,15 @@ LOCAL = Path(".renode") / "renode"  # where scripts/fetch_renode.py unpacks it
 
 def executable() -> str | None:
     """Path of Renode: $RENODE, on PATH, or fetched by `make renode`; None when there is none."""
-    named = os.environ.get("RENODE")
-    if named:
-        return named if shutil.which(named) else None
-    return shutil.which("renode") or (str(LOCAL.absolute()) if LOCAL.exists() else None)
+    return find_program(VARIABLE, "renode", LOCAL)
 
 
 def why_not() -> str:
     """Why Renode cannot be used here, with the remedy; empty when it can."""
     if executable():
         return ""
-    named = os.environ.get("RENODE")
-    return f"$RENODE names {named}, which is no program" if named else "Renode is not installed: run `make renode`"
+    named = os.environ.get(VARIABLE)
+    return f"${VARIABLE} names {named}, which is no program" if named else "Renode is not installed: run `make renode`"
 
 
 def platform_text(target: Target) -> str:
@@ -116,58 +113,25 @@ def command(program: str, script: Path) -> list[str]:
     return [program, "--disable-xwt", "--console", "--plain", "-e", f"include @{script}"]
 
 
-class RenodeBoard:
+class RenodeBoard(ProcessBoard):
     """A `link.Link` to a firmware in Renode."""
 
     def __init__(self, elf: Elf, target: Target, *, start_timeout_s: float = 60.0) -> None:
         program = executable()
         if program is None:
             raise UserError(why_not())
-        self._folder = tempfile.TemporaryDirectory(prefix="patchline-renode-")
-        folder = Path(self._folder.name)
-        (folder / "tmp").mkdir()
-        platform, script, firmware = folder / "board.repl", folder / "board.resc", folder / "firmware.elf"
-        shutil.copyfile(elf.path, firmware)  # Renode's scripts know no quoting for paths with blanks
-        port = _free_port()
-        platform.write_text(platform_text(target))
-        script.write_text(script_text(target, firmware, platform, port, count_marks(elf)))
-        self._log = folder / "log"
-        self._counted = 0
-        self._uart: socket.socket | None = None
-        # A pipe that stays open: at the end of its input the monitor would spin.
-        self._process = subprocess.Popen(
-            command(program, script),
-            cwd=folder,
-            env={**os.environ, "TMPDIR": str(folder / "tmp")},
-            stdin=subprocess.PIPE,
-            stdout=self._log.open("wb"),
-            stderr=subprocess.STDOUT,
-        )
-        try:
+        super().__init__("Renode")
+        with self._starting():
+            temporary = self._folder / "tmp"
+            temporary.mkdir()
+            platform, script, firmware = (self._folder / name for name in ("board.repl", "board.resc", "firmware.elf"))
+            shutil.copyfile(elf.path, firmware)  # Renode's scripts know no quoting for paths with blanks
+            port = _free_port()
+            platform.write_text(platform_text(target))
+            script.write_text(script_text(target, firmware, platform, port, count_marks(elf)))
+            self._counted = 0
+            self._start(command(program, script), environment={**os.environ, "TMPDIR": str(temporary)})
             self._uart = self._connect(port, start_timeout_s)
-        except BaseException:
-            self.close()
-            raise
-
-    def write(self, data: bytes) -> None:
-        assert self._uart is not None
-        try:
-            self._uart.sendall(data)
-        except OSError as error:
-            raise self._died(str(error)) from None
-
-    def read(self, timeout_s: float) -> bytes:
-        assert self._uart is not None
-        self._uart.settimeout(max(timeout_s, 0.001))
-        try:
-            data = self._uart.recv(65536)
-        except TimeoutError:
-            return b""
-        except OSError as error:
-            raise self._died(str(error)) from None
-        if not data:
-            raise self._died("the UART closed")
-        return data
 
     def instructions(self) -> int | None:
         """Instructions of the last inference by `cpu ExecutedInstructions`; None when no hook logged it.
@@ -190,24 +154,10 @@ class RenodeBoard:
                 return RunError("fault", line.strip(), address=int(address[0], 16) if address else None)
         return None
 
-    def close(self) -> None:
-        if self._uart is not None:
-            self._uart.close()
-        self._process.terminate()
-        try:
-            self._process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        if self._process.stdin is not None:
-            self._process.stdin.close()
-        self._folder.cleanup()
-
     def _connect(self, port: int, timeout_s: float) -> socket.socket:
         end = time.monotonic() + timeout_s
         while time.monotonic() < end:
-            if self._process.poll() is not None:
-                raise self._died(f"exit code {self._process.returncode}")
+            self._check_alive()
             if "There was an error executing command" in self._text():
                 break
             try:
@@ -215,15 +165,6 @@ class RenodeBoard:
             except OSError:
                 time.sleep(0.1)
         raise RunError("crash", f"Renode did not open its UART within {timeout_s:g} s: {self._tail()}")
-
-    def _text(self) -> str:
-        return self._log.read_text(errors="replace")
-
-    def _died(self, what: str) -> RunError:
-        return self.explain() or RunError("crash", f"Renode ended ({what}): {self._tail()}")
-
-    def _tail(self) -> str:
-        return " / ".join(self._text().strip().splitlines()[-4:]) or "it said nothing"
 
 
 def _renode(target: Target) -> Renode:
