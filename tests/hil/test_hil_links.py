@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import os
 import pty
+import shutil
+import signal
 import threading
 import time
 import tty
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from patchline import targets
 from patchline.errors import UserError
-from patchline.hil import emulators, qemu, sessions
+from patchline.hil import emulators, process, qemu, sessions
 from patchline.hil.client import Client
-from patchline.hil.isolate import Job, call, stream
+from patchline.hil.isolate import Job, call, stream, unwind_on_sigterm
 from patchline.hil.outcome import RunError
+from patchline.hil.process import ProcessBoard
 from patchline.hil.serial_port import SerialBoard
 from patchline.hil.sessions import Ended, Inference, Setup
 from patchline.hil.unicorn_board import UnicornBoard
@@ -78,14 +82,12 @@ def test_a_board_on_a_serial_port(tiny, images, reference) -> None:
 
     def device() -> None:
         while running:
-            data = board.read(0)
-            if data:
-                os.write(master, data)
             board.write(os.read(master, 4096))
+            os.write(master, board.read(0))
 
+    board.read(0)  # booted long ago
     thread = threading.Thread(target=device, daemon=True)
     thread.start()
-    time.sleep(0.1)
     link = SerialBoard(os.ttyname(slave), 115_200)
     client = Client(link, timeout_s=20)
     assert client.command("name").lines[-1] == "m-name-dut-[tiny]"
@@ -143,3 +145,106 @@ def test_a_process_that_ends_badly_is_a_typed_error(job, kind, text) -> None:
 
 def test_results_of_several_processes_come_together() -> None:
     assert sorted(stream([Job(counts, (3,)), Job(counts, (2,))], silence_s=30)) == [0, 0, 1, 1, 2]
+
+
+class SleepingBoard(ProcessBoard):
+    """An emulator that only sleeps, and does not listen to SIGTERM if it is `stubborn`."""
+
+    def __init__(self, stubborn: bool = False) -> None:
+        super().__init__("Sleep")
+        with self._starting():
+            self._start(["sh", "-c", f"{'trap : TERM; echo deaf; ' if stubborn else ''}while :; do sleep 0.1; done"])
+
+    def explain(self) -> None:
+        return None
+
+    def places(self) -> tuple[int, str]:
+        """Its process and its folder."""
+        assert self._process is not None
+        return self._process.pid, str(self._folder)
+
+
+def owns_an_emulator(then: str) -> Iterator[tuple[int, str]]:
+    unwind_on_sigterm()
+    board = SleepingBoard()
+    try:
+        yield board.places()
+        if then == "is killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(60)
+    finally:
+        board.close()
+
+
+def runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize("then", ["is told to end", "is killed"])
+def test_no_emulator_survives_the_process_that_started_it(then) -> None:
+    running = stream([Job(owns_an_emulator, (then,))], silence_s=60)
+    pid, folder = next(running)
+    if then == "is killed":
+        with pytest.raises(RunError, match="exit code -9"):
+            next(running)
+        shutil.rmtree(folder)
+    running.close()
+    end = time.monotonic() + 5
+    while runs(pid) and time.monotonic() < end:
+        time.sleep(0.02)
+    assert not runs(pid)
+    assert not Path(folder).exists()
+
+
+def test_an_emulator_that_does_not_listen_is_killed(monkeypatch) -> None:
+    monkeypatch.setattr(process, "STOP_TIMEOUT_S", 0.3)
+    board = SleepingBoard(stubborn=True)
+    while "deaf" not in board._text():
+        time.sleep(0.01)
+    pid, folder = board.places()
+    board.close()
+    assert not runs(pid)
+    assert not Path(folder).exists()
+    board.close()
+
+
+@pytest.fixture
+def pretender(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A program that stands for QEMU; the test writes it. What it starts with is in `pid` beside it."""
+    program = tmp_path / "qemu"
+    program.touch(0o755)
+    monkeypatch.setenv("QEMU_SYSTEM_ARM", str(program))
+    return program
+
+
+def test_an_emulator_that_ends_at_once_is_not_waited_for(tiny, pretender) -> None:
+    pretender.write_text("#!/bin/sh\necho no such machine >&2\nexit 3\n")
+    start = time.monotonic()
+    with pytest.raises(RunError, match=r"QEMU ended \(exit code 3\): no such machine") as caught:
+        qemu.QemuBoard(tiny("mps2-an386"), targets.load("mps2-an386"))
+    assert caught.value.kind == "crash"
+    assert time.monotonic() - start < 10  # of the 20 s that it may take to start
+
+
+@pytest.mark.parametrize("how", [KeyboardInterrupt, None])
+def test_an_emulator_that_does_not_come_up_is_stopped(tiny, pretender, monkeypatch, how) -> None:
+    pretender.write_text("#!/bin/sh\necho $$ > $0.pid\necho thinking\nexec sleep 60\n")
+    if how is not None:
+
+        def interrupted(board: qemu.QemuBoard) -> None:
+            while not (board._folder / "log").read_text():
+                time.sleep(0.01)
+            raise how
+
+        monkeypatch.setattr(qemu.QemuBoard, "_check_alive", interrupted)
+    with pytest.raises(how or RunError, match=None if how else "did not open its UART within 1 s: thinking"):
+        qemu.QemuBoard(tiny("mps2-an386"), targets.load("mps2-an386"), start_timeout_s=1)
+    assert not runs(int(pretender.with_name("qemu.pid").read_text()))
+
+
+def test_a_variable_that_names_no_program_is_said(monkeypatch) -> None:
+    monkeypatch.setenv("QEMU_SYSTEM_ARM", "/no/such/qemu")
+    assert qemu.why_not() == "$QEMU_SYSTEM_ARM names /no/such/qemu, which is no program"

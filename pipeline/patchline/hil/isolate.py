@@ -7,14 +7,20 @@ down.
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Iterator, Sequence
+import signal
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
+from types import FrameType
 from typing import Any
 
 from patchline.errors import UserError
 from patchline.hil.outcome import RunError
+from patchline.hil.process import STOP_TIMEOUT_S
+
+END_TIMEOUT_S = STOP_TIMEOUT_S + 5  # a process that is told to end may have an emulator to stop
 
 # A fresh interpreter: forking a process that runs threads (torch, BLAS) is not safe.
 _CONTEXT = multiprocessing.get_context("spawn")
@@ -28,7 +34,7 @@ class Job:
     args: tuple[Any, ...]
 
 
-def stream(jobs: Sequence[Job], *, silence_s: float) -> Iterator[Any]:
+def stream(jobs: Sequence[Job], *, silence_s: float) -> Generator[Any, None, None]:
     """What the jobs yield, as it comes, all jobs at once. The first error ends all of them.
 
     Raises RunError: what a job raised, kind `timeout` when a job says nothing for `silence_s`, kind `crash` when its
@@ -52,21 +58,23 @@ def stream(jobs: Sequence[Job], *, silence_s: float) -> Iterator[Any]:
                     kind, value = connection.recv()
                 except EOFError:
                     process = running[connection]
-                    process.join(timeout=5)
+                    process.join(timeout=END_TIMEOUT_S)
                     raise RunError("crash", f"exit code {process.exitcode}") from None
                 if kind == "value":
                     yield value
                 elif kind == "error":
                     raise value
                 else:
-                    running.pop(connection).join(timeout=5)
+                    running.pop(connection).join(timeout=END_TIMEOUT_S)
                     connection.close()
     finally:
-        for connection, process in running.items():
+        for process in running.values():
             process.terminate()
-            process.join(timeout=5)
+        for connection, process in running.items():
+            process.join(timeout=END_TIMEOUT_S)
             if process.is_alive():
                 process.kill()
+                process.join()
             connection.close()
 
 
@@ -75,10 +83,27 @@ def call(function: Callable[..., Iterator[Any]], *args: Any, timeout_s: float) -
     return list(stream([Job(function, args)], silence_s=timeout_s))
 
 
+def unwind_on_sigterm() -> None:
+    """For jobs with something to close: `stream` ends a process with SIGTERM, which by default runs no `finally`.
+
+    Other jobs are better off without: a handler waits until a call into C code returns.
+    """
+
+    def leave(number: int, _frame: FrameType | None) -> None:
+        for each in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(each, signal.SIG_IGN)  # nothing interrupts the closing
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, leave)
+
+
 def _serve(sender: Connection, job: Job) -> None:
     try:
-        for value in job.function(*job.args):
-            sender.send(("value", value))
+        values = job.function(*job.args)
+        assert isinstance(values, Generator)
+        with closing(values):
+            for value in values:
+                sender.send(("value", value))
         sender.send(("done", None))
     except UserError as error:
         sender.send(("error", error))

@@ -17,6 +17,7 @@ from patchline.hil import elf as elf_files
 from patchline.hil.client import Client, Int8Array, row_source
 from patchline.hil.cycles import Cost
 from patchline.hil.elf import FIRE, INFER, ROW
+from patchline.hil.isolate import unwind_on_sigterm
 from patchline.hil.renode import RenodeBoard
 from patchline.hil.trace import divide
 from patchline.hil.unicorn_board import UnicornBoard
@@ -96,6 +97,7 @@ def traced(setup: Setup, indices: list[int], images: NDArray[np.int8]) -> Iterat
 
 def linked(setup: Setup, name: str, indices: list[int], images: NDArray[np.int8]) -> Iterator[Inference | Ended]:
     """Run images over the serial protocol on any emulator or a real board."""
+    unwind_on_sigterm()
     target = setup.load_target()
     link = emulators.open_link(name, elf_files.load(setup.elf), target)
     try:
