@@ -138,7 +138,7 @@ def _run(
     expected = _joined(reference.run_batch(case.network, images), case.network)
     main = "unicorn" if emulator == "auto" else emulator
 
-    workers = workers or os.cpu_count() or 1
+    workers = workers or len(os.sched_getaffinity(0))
     count = min(max(traced_images, 1), len(images))
     trace = _collect(_jobs(setup, TRACE, images[:count], workers), count, "trace on unicorn", setup)
     _compare(case, setup, images, expected, trace.outputs)

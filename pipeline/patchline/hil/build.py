@@ -45,7 +45,7 @@ def compile_folder(folder: str | Path) -> Path:
         if shutil.which(tool) is None:
             raise UserError(f"{tool} is not installed: apt-get install {package}")
     result = subprocess.run(
-        ["make", "-C", str(folder), f"-j{os.cpu_count() or 1}", "all"],
+        ["make", "-C", str(folder), f"-j{len(os.sched_getaffinity(0))}", "all"],
         capture_output=True,
         text=True,
         timeout=BUILD_TIMEOUT_S,
