@@ -78,20 +78,42 @@ def load_images(
 ) -> tuple[NDArray[np.int8], NDArray[np.int64] | None, str]:
     """Input images, labels where there are some, and where they come from.
 
-    `path` None: the prepared test images, or random ones (seeded) where there are none of the network's channels.
+    `path` None: the prepared test images, or random ones (seeded) where there are none that fit the network's input.
+    Labels that name a class the network does not have are another task's: they are left out, and the source says so.
     """
-    default = Path("data/prepared/test.npz")
-    chosen = path or (default if default.is_file() else None)
-    if chosen is None:
-        shape = network.tensors[network.input].shape
-        random = np.random.default_rng(0).integers(-128, 128, (count or 10, *shape), dtype=np.int8)
-        return random, None, "a random generator"
+    if path is None:
+        path = Path("data/prepared/test.npz")
+        if not path.is_file():
+            return _random_images(network, count), None, "a random generator"
+        images, labels = _read_images(path, network, count)
+        if images.shape[1:] != network.tensors[network.input].shape:
+            return _random_images(network, count), None, f"a random generator ({path} does not fit the network)"
+    else:
+        images, labels = _read_images(path, network, count)
+    if labels is not None and labels.size and not 0 <= labels.min() <= labels.max() < _outputs(network):
+        return images, None, f"{path} (labels left out: they are not of this network's {_outputs(network)} classes)"
+    return images, labels, str(path)
+
+
+def _random_images(network: Network, count: int | None) -> NDArray[np.int8]:
+    shape = network.tensors[network.input].shape
+    return np.random.default_rng(0).integers(-128, 128, (count or 10, *shape), dtype=np.int8)
+
+
+def _read_images(path: Path, network: Network, count: int | None) -> tuple[NDArray[np.int8], NDArray[np.int64] | None]:
     try:
-        with np.load(chosen, allow_pickle=False) as arrays:
+        with np.load(path, allow_pickle=False) as arrays:
             images = arrays["images"][:count]
             labels = arrays["labels"][:count] if "labels" in arrays else None
+        if images.ndim != 4 or images.dtype != np.uint8:
+            raise ValueError(f"`images` is {images.dtype} {list(images.shape)}")
     except (OSError, KeyError, ValueError) as error:
         raise UserError(
-            f"cannot read images from {chosen}: {error}; it must be an .npz with `images` uint8 [N, H, W, C]"
+            f"cannot read images from {path}: {error}; it must be an .npz with `images` uint8 [N, H, W, C]"
         ) from None
-    return image_input(at_input_size(images, network)), labels, str(chosen)
+    return image_input(at_input_size(images, network)), labels
+
+
+def _outputs(network: Network) -> int:
+    """Output values of one inference."""
+    return sum(int(np.prod(network.tensors[name].shape)) for name in network.outputs)
