@@ -198,15 +198,28 @@ def test_images_and_labels_of_another_task(tmp_path, monkeypatch) -> None:
 def test_the_command(f412, tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     np.savez(tmp_path / "images.npz", images=np.zeros((3, 16, 16, 3), np.uint8), labels=np.zeros(3, np.int64))
-    arguments = ["bench", str(f412), "--target", "stm32f412", "--emulator", "unicorn", "--images", "images.npz"]
+    arguments = ["bench", str(f412), "--emulator", "unicorn", "--images", "images.npz"]  # the plan names the board
     monkeypatch.setattr("sys.argv", ["patchline", *arguments, "--json"])
     with pytest.raises(SystemExit) as ended:
         cli_main()
     assert not ended.value.code
     found = json.loads(capsys.readouterr().out)
+    assert found["target"] == "stm32f412"
     assert (found["images"], found["bit_exact_outputs"], len(found["per_op"])) == (3, 1.0, len(NETWORK.ops) + 1)
-    monkeypatch.setattr("sys.argv", ["patchline", *arguments[:3], "stm32l4r5"])
+    monkeypatch.setattr("sys.argv", ["patchline", *arguments[:2], "--target", "stm32l4r5"])
     with pytest.raises(SystemExit) as ended:
         cli_main()
     assert ended.value.code == 2
     assert "was made for stm32f412" in capsys.readouterr().err
+
+
+def test_the_board_that_the_plan_names(f412, tmp_path) -> None:
+    assert cases.load_case(f412).target.name == "stm32f412"
+    shutil.copy(f412 / "firmware.elf", tmp_path)
+    with pytest.raises(UserError, match="name the board with --target"):
+        cases.load_case(tmp_path)
+    plan = (f412 / "plan.json").read_text()
+    assert '"stm32f412"' in plan
+    (tmp_path / "plan.json").write_text(plan.replace('"stm32f412"', '"our-board"'))
+    with pytest.raises(UserError, match="is for the board our-board: name the board's file"):
+        cases.load_case(tmp_path)

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 def command(
     firmware: Annotated[Path, typer.Argument(help="An ELF, or a folder with firmware.elf in it.")],
-    target: Annotated[str, typer.Option(help="Name of the board, or the path of a board file.")],
+    target: Annotated[
+        str | None, typer.Option(help="Name of the board, or the path of a board file; default: what plan.json says.")
+    ] = None,
     emulator: Annotated[str, typer.Option(help="auto, renode, qemu, unicorn or serial:/dev/ttyX.")] = "auto",
     network: Annotated[
         Path | None, typer.Option(help="The network (.npz); default: beside the ELF, models/<target>/.")
@@ -37,7 +39,7 @@ def command(
 
     from patchline.hil import bench, cases
 
-    named = Path(target) if target.endswith((".yaml", ".yml")) else target
+    named = Path(target) if target and target.endswith((".yaml", ".yml")) else target
     case = cases.load_case(firmware, named, network=network, plan=plan)
     pixels, labels, source = cases.load_images(images, case.network, count)
     result = bench.run(case, pixels, labels, emulator=emulator, traced_images=traced, workers=workers)

@@ -29,11 +29,16 @@ class Case:
 
 
 def load_case(
-    where: str | Path, target: str | Path, *, network: str | Path | None = None, plan: str | Path | None = None
+    where: str | Path,
+    target: str | Path | None = None,
+    *,
+    network: str | Path | None = None,
+    plan: str | Path | None = None,
 ) -> Case:
     """The benchmark of an ELF, or of a folder that holds `firmware.elf`.
 
-    Network and plan are looked for beside the ELF and in `models/<target>/` unless they are named.
+    Network and plan are looked for beside the ELF and in `models/<target>/` unless they are named. `target` None: the
+    board that the plan names, a plan beside the ELF.
     """
     from patchline.network import serialize
     from patchline.schedule.plan import load_plan
@@ -42,8 +47,16 @@ def load_case(
     elf = where / "firmware.elf" if where.is_dir() else where
     if not elf.is_file():
         raise UserError(f"{elf} does not exist: run the stage `generate`, or name a firmware")
+    folders = [elf.parent, elf.parent.parent]
+    plan = plan or _first(folders, "plan.json")
+    if target is None:
+        if plan is None:
+            raise UserError(f"no plan.json beside {elf} says which board it is for: name the board with --target")
+        target = load_plan(plan).target
+        if target not in targets.names():
+            raise UserError(f"{plan} is for the board {target}: name the board's file with --target")
     board = targets.load_file(target) if isinstance(target, Path) else targets.load(target)
-    folders = (elf.parent, elf.parent.parent, Path("models") / board.name)
+    folders.append(Path("models") / board.name)
     network = network or _first(folders, "network.npz")
     if network is None:
         raise UserError(f"no network.npz beside {elf} or in models/{board.name}/: name it with --network")
@@ -54,7 +67,7 @@ def load_case(
     return Case(elf, board, serialize.load(network), found, target)
 
 
-def _first(folders: tuple[Path, ...], name: str) -> Path | None:
+def _first(folders: list[Path], name: str) -> Path | None:
     return next((folder / name for folder in folders if (folder / name).is_file()), None)
 
 
