@@ -18,7 +18,7 @@ TARGET = targets.load("stm32f746")
 
 
 @pytest.mark.parametrize("emulate_dsp", [False, True], ids=["portable", "dsp"])
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(operator_networks(), st.sampled_from(["pulled", "resident"]))
 def test_kernels_equal_the_reference(check_on_host, emulate_dsp, case, mode):
     network, images = case

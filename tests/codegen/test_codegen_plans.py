@@ -22,7 +22,7 @@ def image_for(network, seed: int = 0) -> np.ndarray:
 
 
 @pytest.mark.parametrize("emulate_dsp", [False, True], ids=["portable", "dsp"])
-@settings(max_examples=20)
+@settings(max_examples=12)
 @given(
     networks(),
     st.sampled_from(["auto", "layer", "patch", "stream"]),
@@ -34,7 +34,7 @@ def test_solved_plans_are_bit_exact(check_on_host, emulate_dsp, network, kind, m
     check_on_host(network, plan, image_for(network), emulate_dsp=emulate_dsp)
 
 
-@settings(max_examples=15)
+@settings(max_examples=8)
 @given(networks(), st.integers(2, 5), st.integers(1, 3))
 def test_patches_are_bit_exact(check_on_host, network, grid, blocks):
     try:

@@ -23,7 +23,7 @@ def expected(network, image) -> np.ndarray:
 
 
 @pytest.mark.parametrize("target", ["stm32f412", "stm32f746", "mps2-an386"])
-@settings(max_examples=4)
+@settings(max_examples=3)
 @given(operator_networks(count=24))
 def test_kernels_equal_the_reference(make_firmware, target, case):
     network, images = case
