@@ -125,6 +125,21 @@ def test_a_float_model_is_quantised_with_a_folder_of_photos(tmp_path: Path) -> N
     assert network.name == "float"
 
 
+def test_photos_of_16_bits_calibrate_as_those_of_8_do(tmp_path: Path) -> None:
+    from PIL import Image
+
+    path = float_onnx(tmp_path / "float.onnx", (1, 1, 16, 16))
+    made = []
+    for depth, factor in ((np.uint8, 1), (np.uint16, 257)):
+        folder = tmp_path / f"{np.dtype(depth).itemsize}"
+        folder.mkdir()
+        for i in range(3):
+            values = np.random.default_rng(i).integers(0, 100, (16, 16)).astype(depth) * depth(factor)
+            Image.fromarray(values).save(folder / f"{i}.png")
+        made.append(quantise_with_folder(path, folder).SerializeToString())
+    assert made[0] == made[1]
+
+
 def test_inputs_that_are_no_images_come_as_arrays(tmp_path: Path) -> None:
     path = float_onnx(tmp_path / "float.onnx", (1, 5, 8, 9))
     with pytest.raises(Exception, match="is no image"):

@@ -15,6 +15,7 @@ from PIL import Image
 from patchline.config import Counts, DataParams
 from patchline.data import fashion_mnist, folder, prepare, scenes
 from patchline.data.fashion_mnist import BAG, Garments
+from patchline.data.pixels import eight_bit
 from patchline.errors import UserError
 
 COUNTS = Counts(train=40, val=12, test=12)
@@ -249,6 +250,17 @@ def test_a_photo_is_turned_upright(tmp_path: Path) -> None:
     assert read is not None
     assert read[2].mean() < 20
     assert read[-3].mean() > 235
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I"])
+def test_deep_greyscale_does_not_turn_white(tmp_path: Path, mode: str) -> None:
+    levels = np.repeat(np.arange(0, 256, 15, dtype=np.uint8), 2)[None].repeat(36, axis=0)
+    deep = Image.fromarray(levels.astype(np.uint16) * 257)
+    assert np.array_equal(np.asarray(eight_bit(deep.convert(mode))), levels)
+    deep.save(tmp_path / "deep.png")
+    read = folder.read_photo(tmp_path / "deep.png", 36)
+    assert read is not None
+    assert np.array_equal(read, levels[..., None].repeat(3, axis=2))
 
 
 def test_shares_of_the_splits_follow_the_counts() -> None:

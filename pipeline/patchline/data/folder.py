@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from patchline.config import Counts, DataParams
+from patchline.data.pixels import eight_bit
 from patchline.data.prepared import SPLITS, Prepared, Split
 from patchline.errors import UserError
 from patchline.progress import track
@@ -107,7 +108,7 @@ def read_photo(path: Path, resolution: int) -> NDArray[np.uint8] | None:
     """The photo [resolution, resolution, 3], upright, cut to its centre square; None when it cannot be read."""
     try:
         with Image.open(path, formats=("JPEG", "PNG")) as image:
-            upright = ImageOps.exif_transpose(image).convert("RGB")
+            upright = eight_bit(ImageOps.exif_transpose(image)).convert("RGB")
             square = ImageOps.fit(upright, (resolution, resolution), Image.Resampling.BOX)
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError):
         return None

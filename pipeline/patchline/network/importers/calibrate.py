@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from patchline.data.pixels import eight_bit
 from patchline.errors import UserError
 from patchline.network.importers.onnx import is_float, read
 
@@ -87,8 +88,10 @@ def _images(files: list[Path], shape: tuple[int, ...], model: Path) -> Iterator[
     for path in files:
         try:
             with Image.open(path) as image:
-                pixels = image.convert("L" if channels == 1 else "RGB").resize(
-                    (width, height), Image.Resampling.BILINEAR
+                pixels = (
+                    eight_bit(image)
+                    .convert("L" if channels == 1 else "RGB")
+                    .resize((width, height), Image.Resampling.BILINEAR)
                 )
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise UserError(f"{path} is not a readable image ({error}): replace or remove it") from error
