@@ -47,12 +47,6 @@ class Trace:
             self.flushed += len(self.pending)
             self.pending.clear()
 
-    def clear(self) -> None:
-        self.pending.clear()
-        self.chunks.clear()
-        self.calls.clear()
-        self.flushed = 0
-
     def blocks(self) -> NDArray[np.int64]:
         """All blocks in the order of execution, packed."""
         self.flush()

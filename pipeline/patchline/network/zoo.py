@@ -21,10 +21,6 @@ MOBILENET_V2 = (
     (6, 160, 3, 2),
     (6, 320, 1, 1),
 )
-MOBILENET_V2_REDISTRIBUTED = (
-    # MCUNetV2's MbV2-RD: one block fewer in the second group, one more in four later ones, and a 1x1 first depthwise
-    (1, 16, 1, 1), (6, 24, 1, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 4, 2), (6, 320, 1, 1),
-)  # fmt: skip
 
 
 def make_divisible(value: float, divisor: int = 8) -> int:
