@@ -133,7 +133,7 @@ class PatchlineDeployments(BaseDeploymentClient):
                 "class": best,
                 "label": [labels[i] for i in best],
                 "scores": [[round(float(v), 6) for v in row] for row in scores],
-                "latency_ms_est": result.latency_ms_est,
+                "latency_ms_est": round(result.latency_ms_est, 3),
             }
         )
 
