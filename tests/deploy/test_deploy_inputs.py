@@ -35,7 +35,7 @@ def test_config_reads_the_texts_that_the_command_line_gives() -> None:
         ("rebuild", "maybe", "allowed: true or false"),
         ("sram_budget", "lots", "text such as 48KB"),
         ("sram_budget", "0", "text such as 48KB"),
-        ("max_extra_macs", "-1", "a share from 0 to 10"),
+        ("max_extra_macs", "-1", "a share from 0 to 1"),
         ("self_test_images", "1.5", "a whole number from 1 to 1000"),
     ],
 )
