@@ -98,5 +98,11 @@ def test_agreement_counts() -> None:
     b = np.array([[10, 21], [6, 5], [9, 3], [7, 7]], dtype=np.int8)
     counts = agreement(a, b)
     assert counts == Agreement(images=4, values=8, equal=4, within_one=7, same_class=3, excused=1)
-    assert not counts.holds
+    assert not counts.holds and counts.broken is False
     assert agreement(a, a).holds
+    assert agreement(a, -a).broken
+
+
+def test_one_step_on_each_value_may_turn_a_tie() -> None:
+    counts = agreement(np.array([[-7, -5]], dtype=np.int8), np.array([[-6, -6]], dtype=np.int8))
+    assert (counts.within_one, counts.same_class, counts.excused) == (2, 0, 1) and counts.holds
