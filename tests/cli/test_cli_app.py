@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -28,18 +27,16 @@ def test_every_command_answers_help() -> None:
         assert result.exit_code == 0, (name, result.output)
 
 
-def test_help_imports_nothing_heavy_and_is_fast() -> None:
+def test_help_imports_nothing_heavy() -> None:
     script = (
         "import sys\nfrom patchline.cli import main\nsys.argv = ['patchline', '--help']\n"
         "try: main()\nexcept SystemExit: pass\n"
         "heavy = {'torch', 'mlflow', 'numpy', 'onnx', 'dvc', 'pydantic', 'optuna'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )
-    start = time.monotonic()
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert "fetch-data" in result.stdout
-    assert time.monotonic() - start < 2.5  # 0.4 s on an idle machine
 
 
 def test_a_user_error_is_one_message_and_its_exit_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -95,6 +92,60 @@ def test_doctor_on_this_machine() -> None:
     assert found["git"].found
     assert found["Python packages"].found, found["Python packages"].purpose
     assert all(check.remedy or check.found for check in found.values())
+
+
+def test_doctor_asks_for_no_packages_of_developers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        doctor.importlib.metadata, "requires", lambda _: ["numpy>=2", "no-such-tool>=1; extra == 'dev'", "absent>=1"]
+    )
+    check = next(check for check in doctor.examine() if check.name == "Python packages")
+    assert (check.found, check.purpose) == (None, "missing: absent")
+
+
+def test_doctor_says_how_in_a_repository_that_adopted_the_pipeline(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def remedies() -> dict[str, str]:
+        return {check.name: check.remedy for check in doctor.examine()}
+
+    (tmp_path / "Makefile").write_text("all:\n")
+    (tmp_path / doctor.VERSION_FILE).write_text("patchline==1\n")
+    found = remedies()
+    assert found["Python packages"] == "python -m pip install -r requirements-patchline.txt"
+    assert "make" not in found["renode"]
+    (tmp_path / "Makefile").write_text("setup: x\nrenode:\n")
+    found = remedies()
+    assert (found["Python packages"], found["renode"]) == ("make setup FORCE=1", "make renode")
+
+
+def test_doctor_looks_for_emulators_where_the_bench_does(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("RENODE", "QEMU_SYSTEM_ARM"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    monkeypatch.chdir(tmp_path)
+    program = tmp_path / ".renode" / "renode"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\necho Emulator v9\n")
+    program.chmod(0o755)
+
+    def found(name: str) -> str | None:
+        return next(check.found for check in doctor.examine() if check.name == name)
+
+    assert found("renode") == "Emulator v9"
+    monkeypatch.setenv("QEMU_SYSTEM_ARM", str(program))
+    assert found("qemu-system-arm") == "Emulator v9"
+    monkeypatch.setenv("RENODE", "/no/such/renode")
+    assert found("renode") is None
+
+
+def test_doctor_works_where_packages_are_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "patchline.data.raw", None)  # importing it fails
+    check = next(check for check in doctor.examine() if check.name == "raw data")
+    assert check.found is None
+    assert "Python packages first" in check.remedy
 
 
 def test_summary_shows_every_board(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from types import ModuleType
 
 import pytest
 
-from patchline.hil import renode
+from patchline.hil import programs
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "fetch_renode.py"
 
@@ -36,8 +36,8 @@ def archive(path: Path) -> Path:
 
 
 def test_the_pinned_version_is_the_one_the_bench_speaks_of(fetch) -> None:
-    assert fetch.VERSION == renode.VERSION
-    assert Path(fetch.FOLDER) / "renode" == renode.LOCAL
+    assert fetch.VERSION == programs.RENODE_VERSION
+    assert Path(fetch.FOLDER) / "renode" == programs.RENODE.local
     assert all(len(fetch.expected_checksum(name)) == 64 for name in fetch.ARCHIVES.values())
 
 

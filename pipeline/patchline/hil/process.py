@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -24,16 +22,6 @@ LOG_TIMEOUT_S = 2.0  # for a dying emulator to finish its log
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 # Looked up here: between fork and exec little more than a system call is safe.
 _PRCTL = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
-
-
-def find_program(variable: str, name: str, local: Path | None = None) -> str | None:
-    """Absolute path of an emulator: what the environment variable names, else `name` on PATH, else `local`; None when
-    there is none. A variable that names no program hides the others."""
-    named = os.environ.get(variable)
-    found = shutil.which(named or name)
-    if found is None and not named and local is not None:
-        found = shutil.which(local)
-    return None if found is None else str(Path(found).absolute())
 
 
 class ProcessBoard(ABC):

@@ -8,7 +8,6 @@ counts instructions.
 
 from __future__ import annotations
 
-import os
 import re
 import socket
 import time
@@ -18,27 +17,17 @@ from patchline.errors import UserError
 from patchline.hil.elf import Elf
 from patchline.hil.outcome import RunError
 from patchline.hil.peripherals import TIMER_TICKS_PER_INSTRUCTION
-from patchline.hil.process import ProcessBoard, find_program
+from patchline.hil.process import ProcessBoard
+from patchline.hil.programs import QEMU
 from patchline.targets import Target
 
-VARIABLE = "QEMU_SYSTEM_ARM"
 POLL_S = 0.05  # how often a starting QEMU is looked at
 ICOUNT = "shift=6,sleep=off"  # sleep=off: an idle core does not wait for the wall clock
 
 
-def executable() -> str | None:
-    """Path of QEMU: $QEMU_SYSTEM_ARM, or qemu-system-arm on PATH; None when there is none."""
-    return find_program(VARIABLE, "qemu-system-arm")
-
-
 def why_not() -> str:
     """Why QEMU cannot be used here, with the remedy; empty when it can."""
-    if executable():
-        return ""
-    named = os.environ.get(VARIABLE)
-    if named:
-        return f"${VARIABLE} names {named}, which is no program"
-    return "qemu-system-arm is not installed: apt-get install qemu-system-arm"
+    return QEMU.why_not("apt-get install qemu-system-arm")
 
 
 def instructions(ticks: float) -> int:
@@ -52,7 +41,7 @@ class QemuBoard(ProcessBoard):
     def __init__(self, elf: Elf, target: Target, *, start_timeout_s: float = 20.0) -> None:
         if target.qemu is None:
             raise UserError(f"QEMU has no machine for {target.name}; its emulators: {', '.join(target.emulators)}")
-        program = executable()
+        program = QEMU.path()
         if program is None:
             raise UserError(why_not())
         super().__init__("QEMU")

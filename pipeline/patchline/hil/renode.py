@@ -25,27 +25,17 @@ from pathlib import Path
 from patchline.errors import UserError
 from patchline.hil.elf import INFER, ROW, Elf, return_addresses
 from patchline.hil.outcome import RunError
-from patchline.hil.process import ProcessBoard, find_program
+from patchline.hil.process import ProcessBoard
+from patchline.hil.programs import RENODE
 from patchline.targets import Renode, Target
 
-VERSION = "1.16.1"
-VARIABLE = "RENODE"
 MARK = "patchline-count"
 LOG_DELAY_S = 3.0
-LOCAL = Path(".renode") / "renode"  # where scripts/fetch_renode.py unpacks it
-
-
-def executable() -> str | None:
-    """Path of Renode: $RENODE, on PATH, or fetched by `make renode`; None when there is none."""
-    return find_program(VARIABLE, "renode", LOCAL)
 
 
 def why_not() -> str:
     """Why Renode cannot be used here, with the remedy; empty when it can."""
-    if executable():
-        return ""
-    named = os.environ.get(VARIABLE)
-    return f"${VARIABLE} names {named}, which is no program" if named else "Renode is not installed: run `make renode`"
+    return RENODE.why_not("run `make renode`")
 
 
 def platform_text(target: Target) -> str:
@@ -117,7 +107,7 @@ class RenodeBoard(ProcessBoard):
     """A `link.Link` to a firmware in Renode."""
 
     def __init__(self, elf: Elf, target: Target, *, start_timeout_s: float = 60.0) -> None:
-        program = executable()
+        program = RENODE.path()
         if program is None:
             raise UserError(why_not())
         super().__init__("Renode")
