@@ -1,18 +1,13 @@
 """Every kernel against the reference, on the host under sanitizers: the portable C and the one for Cortex-M."""
 
-import sys
-from pathlib import Path
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-sys.path.insert(0, str(Path(__file__).parent))
-from random_operators import operator_networks
-
 from patchline import targets
 from patchline.network import validate
 from patchline.schedule import layer_plan
+from random_operators import operator_networks
 
 TARGET = targets.load("stm32f746")
 

@@ -1,18 +1,13 @@
 """Random networks under random plans: the generated C gives the reference's bits whatever the schedule."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "schedule"))
-from random_networks import networks
-
 from patchline import targets
 from patchline.schedule import patch_plan, solve
+from random_networks import networks
 
 TARGET = targets.load("stm32f412")
 

@@ -1,20 +1,15 @@
 """Kernels and executor as machine code: random operators and random plans on the emulated boards."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-sys.path += [str(Path(__file__).parents[1] / folder) for folder in ("codegen", "schedule")]
-from random_networks import networks
-from random_operators import operator_networks
-
 from patchline import targets
 from patchline.network import reference
 from patchline.schedule import layer_plan, solve
+from random_networks import networks
+from random_operators import operator_networks
 
 
 def expected(network, image) -> np.ndarray:

@@ -1,15 +1,12 @@
 """Published networks on emulated boards: a streamed plan costs hardly an instruction more and a tenth of the memory."""
 
-import sys
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-from streaming_on_device import Row, measure
-
 from patchline import targets
 from patchline.network import zoo
+from streaming_on_device import Row, measure
 
 NETWORKS = Path(__file__).parents[3] / "shared" / "networks"
 

@@ -4,7 +4,6 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from tiny import TINY, split
 
 from patchline.network import serialize
 from patchline.network.importers.onnx import from_onnx
@@ -15,6 +14,7 @@ from patchline.search.finetune import fine_tune
 from patchline.supernet import StaticNet, Supernet, build_network
 from patchline.supernet.evaluate import accuracy
 from patchline.supernet.images import to_input
+from tiny import TINY, split
 
 
 @pytest.fixture(scope="module")

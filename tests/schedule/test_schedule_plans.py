@@ -1,20 +1,15 @@
 """Every plan the solver can make is safe, and its figures are what its buffers say."""
 
-import sys
-from pathlib import Path
-
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-sys.path.insert(0, str(Path(__file__).parent))
-from random_networks import networks
-from walk_plan import walk
 
 from patchline import targets
 from patchline.schedule import layer_plan, pareto_front, patch_plan, plan_from_dict, solve
 from patchline.schedule.geometry import Graph
 from patchline.schedule.memory import aligned
 from patchline.schedule.solver import _builder
+from random_networks import networks
+from walk_plan import walk
 
 TARGET = targets.load("stm32f746")
 

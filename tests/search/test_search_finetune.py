@@ -1,12 +1,12 @@
 """Fine-tuning of the winner."""
 
 import torch
-from tiny import TINY, split
 
 from patchline.search.finetune import fine_tune
 from patchline.search.results import remembered_network
 from patchline.supernet import StaticNet, Supernet, extract
 from patchline.supernet.evaluate import accuracy, recalibrate
+from tiny import TINY, split
 
 
 def _supernet() -> Supernet:

@@ -4,7 +4,6 @@ import re
 
 import pytest
 import torch
-from tiny import TINY, split
 
 from patchline import targets
 from patchline.config import SearchParams
@@ -15,6 +14,7 @@ from patchline.search.judge import Judge
 from patchline.search.results import front_rows
 from patchline.search.study import pareto_candidates
 from patchline.supernet import Supernet, build_network
+from tiny import TINY, split
 
 TARGET = targets.load("stm32f412")
 PARAMS = SearchParams(trials=24, population=8, max_macs=None, sram_budget=None)

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from tiny import TINY, split
 
 from patchline.errors import UserError
 from patchline.supernet import Supernet, extract, load_static, load_supernet, save_static, save_supernet
@@ -11,6 +10,7 @@ from patchline.supernet.evaluate import accuracy, recalibrate
 from patchline.supernet.extract import fold
 from patchline.supernet.images import to_input
 from patchline.supernet.space import SMALL
+from tiny import TINY, split
 
 
 def _net() -> Supernet:

@@ -4,9 +4,9 @@ import json
 
 import numpy as np
 import pytest
-from tiny import TINY
 
 from patchline.supernet import SPACES, Architecture, build_network
+from tiny import TINY
 
 
 @pytest.mark.parametrize("name", SPACES)

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import TINY, split
 
 from patchline.config import TrainSupernetParams
 from patchline.supernet import Supernet, checkpoint
 from patchline.supernet.train import learning_rate, train_supernet
+from tiny import TINY, split
 
 PARAMS = TrainSupernetParams(epochs=2, batch_size=16, learning_rate=0.01)
 
