@@ -13,8 +13,8 @@ from patchline.config import load_params
 from patchline.errors import UserError, run_for_target
 from patchline.network import serialize
 from patchline.network.importers.onnx import from_onnx
-from patchline.quantize import agreement, export_onnx, quantize_onnx, run_onnx, run_reference
-from patchline.supernet.evaluate import accuracy
+from patchline.network.scores import confusion
+from patchline.quantize import agreement, export_onnx, float_classes, quantize_onnx, run_onnx, run_reference
 
 
 def main(name: str) -> None:
@@ -34,11 +34,14 @@ def main(name: str) -> None:
     reference = run_reference(network, test.images)
     onnx = run_onnx(model, test.images, output.scale, output.zero_point)
     counts = agreement(reference, onnx)
+    in_float, in_int8, classes = float_classes(net, test.images), reference.argmax(1), reference.shape[1]
     metrics = {
-        "accuracy_fp32": accuracy(net, test.images, test.labels),
-        "accuracy_int8": float((reference.argmax(1) == test.labels).mean()),
+        "accuracy_fp32": float((in_float == test.labels).mean()),
+        "accuracy_int8": float((in_int8 == test.labels).mean()),
         "accuracy_onnxruntime": float((onnx.argmax(1) == test.labels).mean()),
         "agreement": {**asdict(counts), "holds": counts.holds},
+        "confusion_fp32": confusion(in_float, test.labels, classes),
+        "confusion_int8": confusion(in_int8, test.labels, classes),
     }
     files.write_json(f"metrics/{name}/quantize.json", metrics)
     print(

@@ -8,7 +8,8 @@ import torch
 from patchline.network import serialize
 from patchline.network.importers.onnx import from_onnx
 from patchline.network.ir import Network
-from patchline.quantize import agreement, export_onnx, quantize_onnx, run_onnx, run_reference
+from patchline.network.scores import confusion
+from patchline.quantize import agreement, export_onnx, float_classes, quantize_onnx, run_onnx, run_reference
 from patchline.quantize.verify import Agreement
 from patchline.search.finetune import fine_tune
 from patchline.supernet import StaticNet, Supernet, build_network
@@ -83,6 +84,17 @@ def test_int8_keeps_the_accuracy_and_agrees_with_onnxruntime(net, model, network
     assert (reference.argmax(1) == test.labels).mean() >= accuracy(net, test.images, test.labels) - 0.03
     counts = agreement(reference, other)
     assert counts.images == 200 and counts.holds, counts
+
+
+def test_confusions_of_the_float_net_add_up_to_its_accuracy(net) -> None:
+    test = split(70, seed=6)
+    counts = np.array(confusion(float_classes(net, test.images), test.labels, 2))
+    assert counts.sum(axis=1).tolist() == np.bincount(test.labels, minlength=2).tolist()
+    assert np.trace(counts) / 70 == accuracy(net, test.images, test.labels)
+
+
+def test_confusion_is_actual_by_predicted() -> None:
+    assert confusion(np.array([1, 1, 2, 0]), np.array([0, 1, 0, 0]), 3) == [[1, 1, 1], [0, 1, 0], [0, 0, 0]]
 
 
 def test_the_network_file_brings_the_same_network_back(network, tmp_path) -> None:

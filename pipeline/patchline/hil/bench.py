@@ -25,6 +25,7 @@ from patchline.hil.sessions import Ended, Inference, Setup
 from patchline.hil.trace import RUNTIME
 from patchline.network import reference
 from patchline.network.ir import Network
+from patchline.network.scores import confusion
 from patchline.progress import track
 from patchline.schedule.plan import Plan
 
@@ -177,7 +178,7 @@ def _run(
         outputs=outputs,
         bit_exact_outputs=float((outputs == expected).mean()),
         accuracy_device=_accuracy(outputs, labels),
-        confusion_device=_confusion(outputs, labels),
+        confusion_device=None if labels is None else confusion(outputs.argmax(axis=1), labels, outputs.shape[1]),
         sizes=sizes,
         stack_bytes=stack,
         instructions=_mean([sum(c.instructions for c in cost.values()) for cost in costs]),
@@ -303,14 +304,3 @@ def _mean(values: list[int]) -> int:
 
 def _accuracy(outputs: NDArray[np.int8], labels: NDArray[np.int64] | None) -> float | None:
     return None if labels is None else float((outputs.argmax(axis=1) == labels).mean())
-
-
-def _confusion(outputs: NDArray[np.int8], labels: NDArray[np.int64] | None) -> list[list[int]] | None:
-    """[actual][predicted] counts."""
-    if labels is None:
-        return None
-    classes = outputs.shape[1]
-    counts = np.zeros((classes, classes), dtype=np.int64)
-    np.add.at(counts, (labels, outputs.argmax(axis=1)), 1)
-    rows: list[list[int]] = counts.tolist()
-    return rows

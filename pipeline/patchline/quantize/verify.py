@@ -7,13 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 import onnxruntime
+import torch
 from numpy.typing import NDArray
 
 from patchline.network import reference
 from patchline.network.ir import Network
 from patchline.progress import track
 from patchline.quantize.export import INPUT
-from patchline.supernet.images import Images, resize, to_input
+from patchline.supernet import StaticNet
+from patchline.supernet.images import Images, batches, resize, to_input
 
 BATCH = 100
 VALUES_WITHIN_ONE = 0.99  # share of output values that onnxruntime and the reference must share within one step
@@ -64,6 +66,13 @@ def _close(values: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Where the two best of each row differ by at most one step."""
     best = np.sort(values, axis=1)
     return best[:, -1] - best[:, -2] <= 1 if values.shape[1] > 1 else np.ones(len(values), dtype=np.bool_)
+
+
+@torch.no_grad()
+def float_classes(net: StaticNet, images: Images) -> NDArray[np.int64]:
+    """The best class [N] of each image in the float network, which is put in evaluation mode."""
+    net.eval()
+    return np.concatenate([net(x).argmax(1).numpy() for x in batches(images, net.arch.resolution, BATCH)])
 
 
 def run_reference(network: Network, images: Images) -> NDArray[np.int8]:
