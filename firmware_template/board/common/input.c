@@ -1,0 +1,162 @@
+/* What the network sees: a resident image that is loaded in pieces, or rows that the device asks for.
+ *
+ * Hexadecimal data is decoded as it arrives, straight to where it belongs, so no line buffer is needed for it.
+ */
+#include "input.h"
+
+#include "board.h"
+#include "model_config.h"
+#include "patchline/model_api.h"
+#include "text.h"
+
+enum { HEX_BAD = -1 };
+
+static struct {
+    uint32_t position; /* bytes that came */
+    uint8_t announced; /* by `db load` */
+} db;
+
+pl_rows pl_rows_read;
+
+static int hex_digit(int c)
+{
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : HEX_BAD;
+}
+
+int is_hex_digit(int c)
+{
+    return hex_digit(c) != HEX_BAD;
+}
+
+int skip_command(int c)
+{
+    while (c >= 0 && c != '%') {
+        c = board_get();
+    }
+    return c;
+}
+
+/* Decodes hex digits up to '%' into at most `room` bytes; `c` is the first. Returns the bytes that came, or -1 after
+ * reporting what is wrong. The whole command is consumed either way. */
+static int32_t read_hex(int c, int8_t *to, uint32_t room)
+{
+    uint32_t digits = 0;
+    int high = 0;
+    for (; c >= 0 && c != '%'; c = board_get()) {
+        const int digit = hex_digit(c);
+        if (digit == HEX_BAD) {
+            put_line("e-[Invalid hex digit]");
+            (void)skip_command(c);
+            return -1;
+        }
+        if (digits & 1u) {
+            if (digits / 2u < room) {
+                to[digits / 2u] = (int8_t)(high << 4 | digit);
+            }
+        } else {
+            high = digit;
+        }
+        digits++;
+    }
+    if (digits & 1u) {
+        put_line("e-[Insufficient number of hex digits]");
+        return -1;
+    }
+    return (int32_t)(digits / 2u);
+}
+
+/* ---- rows on demand -------------------------------------------------------------------------------------------- */
+
+/* 0 where the answer is not what was asked for; it is reported and skipped. */
+static int ask_for_row(uint32_t y, uint32_t x0, uint32_t x1, int8_t *to)
+{
+    static const char expected[] = "row ";
+    const uint32_t bytes = (x1 - x0) * MODEL_INPUT_CHANNELS;
+    put_text("x-row-[");
+    put_unsigned(y);
+    board_put(',');
+    put_pair_line("", x0, x1);
+    int c = board_get();
+    while (c == '\r' || c == '\n') {
+        c = board_get();
+    }
+    for (uint32_t i = 0; i < sizeof expected - 1; i++) {
+        if (c != expected[i]) {
+            put_line("e-[Expected 'row' and the bytes of the row]");
+            (void)skip_command(c);
+            return 0;
+        }
+        c = board_get();
+    }
+    const int32_t came = read_hex(c, to, bytes);
+    if (came >= 0 && (uint32_t)came != bytes) {
+        put_text("e-[Wrong number of bytes, expected ");
+        put_unsigned(bytes);
+        put_line("]");
+    }
+    return (uint32_t)came == bytes;
+}
+
+__attribute__((weak, noinline)) void board_read_row(uint32_t y, uint32_t x0, uint32_t x1, int8_t *to)
+{
+    const uint32_t start = board_cycles(); /* first and last: all of this call is waiting, also keeping the clock */
+    const uint32_t paused = board_clock_pause();
+    pl_rows_read.failed = !ask_for_row(y, x0, x1, to);
+    board_clock_resume(paused);
+    pl_rows_read.waited += board_cycles() - start;
+}
+
+/* ---- resident image -------------------------------------------------------------------------------------------- */
+
+int input_incomplete(void)
+{
+    return db.announced && db.position < MODEL_INPUT_BYTES;
+}
+
+void db_load(const char *arguments)
+{
+    const int32_t bytes = read_number(&arguments);
+    if (!MODEL_RESIDENT) {
+        put_line("e-[The input is not resident: rows are asked for during infer]");
+    } else if (bytes != MODEL_INPUT_BYTES || *arguments) {
+        put_text("e-[Wrong number of bytes, expected ");
+        put_unsigned(MODEL_INPUT_BYTES);
+        put_line("]");
+    } else {
+        db.announced = 1;
+        db.position = 0;
+        put_text("m-[Expecting ");
+        put_unsigned(MODEL_INPUT_BYTES);
+        put_line(" bytes]");
+    }
+}
+
+void db_print(void)
+{
+    const int8_t *input = model_input();
+    for (uint32_t i = 0; input && i < db.position; i++) {
+        put_text(i % 8u ? "-" : "m-buffer-");
+        put_hex((uint8_t)input[i], 2);
+        if (i % 8u == 7u || i + 1u == db.position) {
+            put_line("");
+        }
+    }
+}
+
+int db_hex(int first_digit)
+{
+    if (!db.announced) {
+        put_line("e-[Say db load first]");
+        (void)skip_command(first_digit);
+        return 0;
+    }
+    const uint32_t room = MODEL_INPUT_BYTES - db.position;
+    const int32_t came = read_hex(first_digit, model_input() + db.position, room);
+    if (came >= 0) {
+        db.position += (uint32_t)came < room ? (uint32_t)came : room;
+        if (db.position == MODEL_INPUT_BYTES) {
+            put_line("m-load-done");
+        }
+    }
+    return 1;
+}
