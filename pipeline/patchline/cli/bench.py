@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -32,24 +33,62 @@ def command(
     """Run a firmware on an emulator or a real board, hold every output against the reference, and measure.
 
     Without --images it takes data/prepared/test.npz, and random images where that is missing too. Exit code 1 when the
-    firmware faults, hangs, differs from the reference or does not have the planned size.
+    firmware faults, hangs, differs from the reference or does not have the planned size. In a folder that `patchline
+    compile` wrote the figures are kept as benchmark.json, for `patchline track`.
     """
     import json
     from dataclasses import asdict
 
+    from patchline.files import hash_file
     from patchline.hil import bench, cases
+    from patchline.hil.outcome import RunError
 
     named = Path(target) if target and target.endswith((".yaml", ".yml")) else target
     case = cases.load_case(firmware, named, network=network, plan=plan)
     pixels, labels, source = cases.load_images(images, case.network, count)
-    result = bench.run(case, pixels, labels, emulator=emulator, traced_images=traced, workers=workers)
+    # The pipeline's build/<target> has no network.npz, and nothing may be added to it: it is an output of DVC.
+    keep = firmware.is_dir() and not (network or plan) and (firmware / "network.npz").is_file()
+    digest = hash_file(case.elf)
+    try:
+        result = bench.run(case, pixels, labels, emulator=emulator, traced_images=traced, workers=workers)
+    except RunError:
+        if keep:
+            _drop(firmware / "benchmark.json")
+        raise
+    content = {
+        "target": result.target,
+        "firmware_sha256": digest,
+        **result.metrics(),
+        "images_from": source,
+        "per_op": [asdict(row) for row in result.per_op],
+    }
+    kept = keep and _keep(firmware / "benchmark.json", content)
     if as_json:
-        metrics = {**result.metrics(), "images_from": source}
-        print(
-            json.dumps({"target": result.target, **metrics, "per_op": [asdict(row) for row in result.per_op]}, indent=2)
-        )
+        print(json.dumps(content, indent=2))
     else:
         _show(result, source)
+        if kept:
+            print(f"\nlog it: patchline track {firmware}")
+
+
+def _keep(path: Path, content: dict[str, Any]) -> bool:
+    """Whether `content` could be written: a folder that is not writable is worth a note, not an error."""
+    import sys
+
+    from patchline.files import write_json
+
+    try:
+        write_json(path, content)
+    except OSError as error:
+        print(f"note: {path} is not written: {error.strerror}", file=sys.stderr)
+        return False
+    return True
+
+
+def _drop(path: Path) -> None:
+    """Remove the figures of an earlier run: they say that all is well."""
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
 
 
 def _show(result: Result, source: str) -> None:

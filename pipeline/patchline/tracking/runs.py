@@ -27,7 +27,7 @@ MAX_CURVE_POINTS = 500
 
 @dataclass(frozen=True)
 class Tracked:
-    """Where the run of a pipeline state stands. `created` is False when it was logged before."""
+    """Where the run of a pipeline state or of a compiled model stands. `created` is False when it was there before."""
 
     store: Store
     experiment_id: str
@@ -52,24 +52,25 @@ def track(root: Path) -> Tracked:
         found = find_run(client, experiment, identity)
         created = found is None
         if found is None:
-            _drop_unfinished(store, client, experiment, identity)
+            drop_unfinished(store, client, experiment, identity)
             found = _log(store, client, experiment, results, identity)
         registry.ensure_versions(client, results, found, identity)
-        return Tracked(store, experiment, found, identity, created, _siblings(client, experiment, found))
+        return Tracked(store, experiment, found, identity, created, siblings(client, experiment, found))
 
 
 def find_run(client: Any, experiment: str, identity: str) -> str | None:
-    """Identifier of the finished run of the pipeline state `identity`."""
+    """Identifier of the finished run of the state `identity`."""
     found = client.search_runs([experiment], f"tags.`{STATE_TAG}` = '{identity}'", max_results=1)
     return found[0].info.run_id if found else None
 
 
-def _siblings(client: Any, experiment: str, run_id: str) -> tuple[str, ...]:
+def siblings(client: Any, experiment: str, run_id: str) -> tuple[str, ...]:
+    """The latest finished runs of the experiment, `run_id` first."""
     found = client.search_runs([experiment], f"tags.`{STATE_TAG}` != ''", max_results=6, order_by=["start_time DESC"])
     return (run_id, *(run.info.run_id for run in found if run.info.run_id != run_id))[:6]
 
 
-def _drop_unfinished(store: Store, client: Any, experiment: str, identity: str) -> None:
+def drop_unfinished(store: Store, client: Any, experiment: str, identity: str) -> None:
     """Delete what an interrupted `track` of this state left. On a server a young one may still be at work."""
     for run in client.search_runs([experiment], f"tags.`{WRITING_TAG}` = '{identity}'"):
         if store.local or time.time() - run.info.start_time / 1e3 > 600:

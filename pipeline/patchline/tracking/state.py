@@ -18,13 +18,22 @@ LOCK = "dvc.lock"
 
 def work_root(start: str | Path | None = None) -> Path:
     """The nearest folder at or above `start` (default: here) that holds params.yaml or dvc.yaml."""
+    found = project_root(start)
+    if found is None:
+        raise UserError(
+            f"{Path(start or Path.cwd()).resolve()} is not inside a Patchline project (no dvc.yaml): change to one, or "
+            "make one with `patchline init`"
+        )
+    return found
+
+
+def project_root(start: str | Path | None = None) -> Path | None:
+    """`work_root`, None where there is no project."""
     here = Path(start or Path.cwd()).resolve()
     for folder in (here, *here.parents):
         if (folder / "dvc.yaml").exists() or (folder / "params.yaml").exists():
             return folder
-    raise UserError(
-        f"{here} is not inside a Patchline project (no dvc.yaml): change to one, or make one with `patchline init`"
-    )
+    return None
 
 
 def store_root(root: Path) -> Path:

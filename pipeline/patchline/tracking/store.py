@@ -88,8 +88,15 @@ def exclusive(store: Store) -> Iterator[None]:
     if not store.local:
         yield
         return
-    store.database.parent.mkdir(parents=True, exist_ok=True)
-    with store.database.with_name(f"{store.database.name}.lock").open("w") as stream:
+    try:
+        store.database.parent.mkdir(parents=True, exist_ok=True)
+        stream = store.database.with_name(f"{store.database.name}.lock").open("w")
+    except OSError as error:
+        raise UserError(
+            f"the MLflow store {store.database} cannot be written ({error.strerror}): change to a folder of your own, "
+            "or set MLFLOW_TRACKING_URI"
+        ) from None
+    with stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         yield
 
@@ -137,8 +144,9 @@ def find_experiment(client: Any, name: str) -> str | None:
     found = client.get_experiment_by_name(name)
     if found is not None and found.lifecycle_stage == "deleted":
         raise UserError(
-            f"the MLflow experiment '{name}' was deleted: set tracking.experiment in params.yaml to another name, or "
-            f"restore it with `mlflow experiments restore --experiment-id {found.experiment_id}`"
+            f"the MLflow experiment '{name}' was deleted: choose another name (tracking.experiment in params.yaml, "
+            f"--experiment for a compiled model), or restore it with "
+            f"`mlflow experiments restore --experiment-id {found.experiment_id}`"
         )
     return None if found is None else str(found.experiment_id)
 
