@@ -246,24 +246,7 @@ def tflite_model() -> type[TfliteModel]:
 @pytest.fixture
 def run_tflite():
     """Runs a model with TFLite's reference kernels: int8 images [N, H, W, C] -> a list of outputs [N, ...]."""
-    litert = pytest.importorskip("ai_edge_litert.interpreter", reason="ai-edge-litert is not installed")
+    pytest.importorskip("ai_edge_litert.interpreter", reason="ai-edge-litert is not installed")
+    import tflite_on_device
 
-    def run(content: bytes, images: np.ndarray, scale: float = 1.0, zero: int = 0) -> list[np.ndarray]:
-        resolver = litert.OpResolverType.BUILTIN_REF
-        interpreter = litert.Interpreter(model_content=content, experimental_op_resolver_type=resolver)
-        interpreter.allocate_tensors()
-        source = interpreter.get_input_details()[0]
-        results: list[list[np.ndarray]] = [[] for _ in interpreter.get_output_details()]
-        for x in images:
-            value = x
-            if source["dtype"] == np.float32:
-                value = (x.astype(np.float32) - zero) * np.float32(scale)
-            elif source["dtype"] == np.uint8:
-                value = (x.astype(np.int16) + 128).astype(np.uint8)
-            interpreter.set_tensor(source["index"], value.reshape(source["shape"]).astype(source["dtype"]))
-            interpreter.invoke()
-            for result, detail in zip(results, interpreter.get_output_details(), strict=True):
-                result.append(interpreter.get_tensor(detail["index"]))
-        return [np.stack(result) for result in results]
-
-    return run
+    return tflite_on_device.reference_kernels
