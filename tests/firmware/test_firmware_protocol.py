@@ -62,6 +62,7 @@ def test_resident_input_is_loaded_in_pieces(resident):
     assert resident.lines("infer 1") == ("e-[The input is not complete]",)
     assert resident.lines(f"db {IMAGE.tobytes()[:100].hex()}") == ()
     assert resident.lines(f"db {IMAGE.tobytes()[100:].hex().upper()}") == ("m-load-done",)
+    assert resident.lines("db 00") == ("e-[Wrong number of bytes, expected 0]",)
     assert resident.lines("db print")[0] == "m-buffer-" + IMAGE.tobytes()[:8].hex("-")
     resident.client.infer()
     assert np.array_equal(resident.client.outputs(), EXPECTED)
@@ -72,7 +73,8 @@ def test_resident_input_is_loaded_in_pieces(resident):
 @pytest.mark.parametrize(
     "command",
     ["", "nonsense", "names", "infer 0", "infer x", "infer 1 -1", "infer 1 2 3", "db", "db load", "db 0", "db xy",
-     "infer 99999999999", "x" * 200, "db load 126", "db ff", "x-ops", "row 00", "\x00\xff"],
+     "infer 99999999999", "x" * 200, "db load 126", "db ff", "x-ops", "row 00", "\x00\xff",
+     "name\x00", "name 5", "infer 1000000000"],
 )  # fmt: skip
 def test_malformed_commands_are_answered(board, command):
     lines = board.lines(command)

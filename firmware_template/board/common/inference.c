@@ -100,7 +100,7 @@ void infer(const char *arguments)
     const int32_t count = *arguments ? read_number(&arguments) : 1;
     const int32_t warmups = *arguments ? read_number(&arguments) : 0;
     if (count <= 0 || warmups < 0 || *arguments) {
-        put_line("e-[Expected: infer N [W], N > 0, W >= 0]");
+        put_line("e-[Expected infer N or infer N W, N > 0]");
         return;
     }
     if (input_incomplete()) {
@@ -148,6 +148,7 @@ void self_test(void)
         const int8_t *expected = model_golden_outputs[i];
         int same = 1;
         if (MODEL_RESIDENT) {
+            forget_input();
             memcpy(model_input(), model_golden_inputs[i], MODEL_INPUT_BYTES);
         }
         now.image = model_golden_inputs[i];

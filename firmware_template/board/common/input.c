@@ -31,7 +31,7 @@ int is_hex_digit(int c)
 int skip_command(int c)
 {
     while (c >= 0 && c != '%') {
-        c = board_get();
+        c = get_char();
     }
     return c;
 }
@@ -42,7 +42,7 @@ static int32_t read_hex(int c, int8_t *to, uint32_t room)
 {
     uint32_t digits = 0;
     int high = 0;
-    for (; c >= 0 && c != '%'; c = board_get()) {
+    for (; c >= 0 && c != '%'; c = get_char()) {
         const int digit = hex_digit(c);
         if (digit == HEX_BAD) {
             put_line("e-[Invalid hex digit]");
@@ -65,6 +65,13 @@ static int32_t read_hex(int c, int8_t *to, uint32_t room)
     return (int32_t)(digits / 2u);
 }
 
+static void refuse_size(uint32_t expected)
+{
+    put_text("e-[Wrong number of bytes, expected ");
+    put_unsigned(expected);
+    put_line("]");
+}
+
 /* ---- rows on demand -------------------------------------------------------------------------------------------- */
 
 /* 0 where the answer is not what was asked for; it is reported and skipped. */
@@ -76,23 +83,18 @@ static int ask_for_row(uint32_t y, uint32_t x0, uint32_t x1, int8_t *to)
     put_unsigned(y);
     board_put(',');
     put_pair_line("", x0, x1);
-    int c = board_get();
-    while (c == '\r' || c == '\n') {
-        c = board_get();
-    }
+    int c = get_char();
     for (uint32_t i = 0; i < sizeof expected - 1; i++) {
         if (c != expected[i]) {
             put_line("e-[Expected 'row' and the bytes of the row]");
             (void)skip_command(c);
             return 0;
         }
-        c = board_get();
+        c = get_char();
     }
     const int32_t came = read_hex(c, to, bytes);
     if (came >= 0 && (uint32_t)came != bytes) {
-        put_text("e-[Wrong number of bytes, expected ");
-        put_unsigned(bytes);
-        put_line("]");
+        refuse_size(bytes);
     }
     return (uint32_t)came == bytes;
 }
@@ -113,15 +115,18 @@ int input_incomplete(void)
     return db.announced && db.position < MODEL_INPUT_BYTES;
 }
 
+void forget_input(void)
+{
+    db.position = 0;
+}
+
 void db_load(const char *arguments)
 {
     const int32_t bytes = read_number(&arguments);
     if (!MODEL_RESIDENT) {
         put_line("e-[The input is not resident: rows are asked for during infer]");
     } else if (bytes != MODEL_INPUT_BYTES || *arguments) {
-        put_text("e-[Wrong number of bytes, expected ");
-        put_unsigned(MODEL_INPUT_BYTES);
-        put_line("]");
+        refuse_size(MODEL_INPUT_BYTES);
     } else {
         db.announced = 1;
         db.position = 0;
@@ -152,8 +157,10 @@ int db_hex(int first_digit)
     }
     const uint32_t room = MODEL_INPUT_BYTES - db.position;
     const int32_t came = read_hex(first_digit, model_input() + db.position, room);
-    if (came >= 0) {
-        db.position += (uint32_t)came < room ? (uint32_t)came : room;
+    if (came > (int32_t)room) {
+        refuse_size(room);
+    } else if (came >= 0) {
+        db.position += (uint32_t)came;
         if (db.position == MODEL_INPUT_BYTES) {
             put_line("m-load-done");
         }

@@ -16,8 +16,11 @@ int is_hex_digit(int c);
 /* Skips to the end of the command. Returns `c`, or what ended the line. */
 int skip_command(int c);
 
-/* The image has been announced, but not all of it came. */
+/* `db load` announced an image, but not all of it is there. */
 int input_incomplete(void);
+
+/* Something else lies where the image was. */
+void forget_input(void);
 
 void db_load(const char *arguments);
 void db_print(void);

@@ -93,10 +93,12 @@ static void execute(void)
     for (const command *each = commands; each < COMMANDS_END; each++) {
         const char *arguments = arguments_of(each->name);
         if (arguments) {
-            if (each->run) {
-                each->run();
-            } else {
+            if (each->run_with) {
                 each->run_with(arguments);
+            } else if (*arguments) {
+                put_line("e-[This command takes no arguments]");
+            } else {
+                each->run();
             }
             return;
         }
@@ -109,14 +111,12 @@ static void receive(int c)
     if (c == '%') {
         line.text[line.length] = '\0';
         execute();
-    } else if (c == '\r' || c == '\n') {
-        return;
     } else if (line.length == 3 && memcmp(line.text, "db ", 3) == 0 && is_hex_digit(c)) {
         if (db_hex(c)) {
             forget_outputs();
         }
     } else if (line.length < LINE - 1) {
-        line.text[line.length++] = (char)c;
+        line.text[line.length++] = c >= ' ' && c <= '~' ? (char)c : '?'; /* a NUL must not end a command early */
         return;
     } else {
         put_line("e-[Command too long]");
@@ -132,7 +132,7 @@ void protocol_run(void)
     put_timestamp();
     put_line("m-init-done");
     put_line("m-ready");
-    for (int c = board_get(); c >= 0; c = board_get()) {
+    for (int c = get_char(); c >= 0; c = get_char()) {
         receive(c);
     }
 }

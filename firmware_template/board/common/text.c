@@ -9,6 +9,15 @@ void put_text(const char *text)
     }
 }
 
+int get_char(void)
+{
+    int c;
+    do {
+        c = board_get();
+    } while (c == '\r' || c == '\n');
+    return c;
+}
+
 void put_line(const char *text)
 {
     put_text(text);
@@ -82,7 +91,7 @@ int32_t read_number(const char **text)
         return -1;
     }
     for (; *at >= '0' && *at <= '9'; at++) {
-        if (value > 100000000) {
+        if (value > 99999999) {
             return -1;
         }
         value = value * 10 + (*at - '0');

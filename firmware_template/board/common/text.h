@@ -3,6 +3,9 @@
 
 #include <stdint.h>
 
+/* The next character that is not of a line end; below 0 when the line is gone. */
+int get_char(void);
+
 void put_text(const char *text);
 void put_unsigned(uint32_t value);
 void put_signed(int32_t value);
@@ -17,7 +20,7 @@ void put_pair_line(const char *text, uint32_t first, uint32_t second);
 
 void put_timestamp(void);
 
-/* Reads a decimal number at *text and moves behind it and the blanks after it; -1: there is none, or it is too large. */
+/* Reads a decimal number at *text and moves behind it and the blanks after it; -1: there is none, or it has more than nine digits. */
 int32_t read_number(const char **text);
 
 #endif
