@@ -8,6 +8,8 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 TEST_WORKERS ?= 2
 PYTEST_ARGS ?=
+FUZZ_INPUTS ?= 1000000
+FUZZ_SEED ?= 1
 
 .PHONY: help
 help: ## show the targets
@@ -27,6 +29,10 @@ run: setup ## run the whole pipeline and show the results
 .PHONY: test
 test: setup ## run the tests; PYTEST_ARGS="-m 'not slow'" leaves out the slow ones
 	@python -m pytest -n $(TEST_WORKERS) --dist worksteal $(PYTEST_ARGS)
+
+.PHONY: fuzz
+fuzz: setup ## wrong and right input for the firmware's serial protocol; FUZZ_INPUTS=1000000 FUZZ_SEED=1
+	@FUZZ_INPUTS=$(FUZZ_INPUTS) FUZZ_SEED=$(FUZZ_SEED) python -m pytest -n 2 --timeout 0 tests/firmware/test_firmware_protocol_fuzz.py
 
 .PHONY: renode
 renode: ## fetch the emulator Renode (official portable release, checksum pinned) into .renode/

@@ -40,9 +40,9 @@ class Mismatch:
 
 def build(
     folder: str | Path, *, sanitize: bool = False, emulate_dsp: bool = False, shared: str | Path | None = None,
-    compiler: str = "gcc",
+    compiler: str = "gcc", program: str = "model",
 ) -> Path:  # fmt: skip
-    """Compile the host program of a generated folder and return it.
+    """Compile a host program of a generated folder and return it: `model`, or `fuzz` for the serial protocol.
 
     `emulate_dsp` compiles the kernels for Cortex-M with each DSP instruction written out in C. `shared` is a folder
     for the objects that do not depend on the model, so that several models compile quickly. Raises UserError with the
@@ -50,7 +50,8 @@ def build(
     """
     name = "build-host" + ("-san" if sanitize else "") + ("-dsp" if emulate_dsp else "")
     flags = " ".join([*([SANITIZERS] if sanitize else []), *(["-DPL_EMULATE_DSP=1"] if emulate_dsp else [])])
-    command = ["make", "-s", "-C", str(folder), "host", f"BUILD={name}", f"HOST_FLAGS={flags}", f"HOSTCC={compiler}"]
+    command = ["make", "-s", "-C", str(folder), f"{name}/{program}", f"BUILD={name}", f"HOST_FLAGS={flags}"]
+    command.append(f"HOSTCC={compiler}")
     if shared is not None:
         command.append(f"HOST_SHARED={Path(shared).resolve() / name}")
     try:
@@ -59,7 +60,7 @@ def build(
         raise UserError("`make` is not installed: apt-get install make gcc") from None
     if result.returncode:
         raise UserError(f"the generated code in {folder} does not compile:\n{result.stderr.strip()[-2000:]}")
-    return Path(folder) / name / "model"
+    return Path(folder) / name / program
 
 
 def run(
