@@ -35,7 +35,7 @@ class Board:
     def outputs(self, image: np.ndarray) -> np.ndarray:
         """All output tensors for `image`, one behind the other; rows go straight into the device's memory."""
         if self.plan.input_mode == "resident":
-            self.client.load(image.tobytes())
+            self.client.load(image)
             self.client.infer()
         else:
             with self.core.serve_rows(row_source(image)):

@@ -9,7 +9,11 @@
 #include "patchline/model_api.h"
 #include "text.h"
 
-enum { HEX_BAD = -1 };
+enum {
+    HEX_BAD = -1,
+    PIXEL = 0x80, /* apart of a pixel (0..255) and its int8 value, as an exclusive or */
+    STORED = 0,
+};
 
 static struct {
     uint32_t position; /* bytes that came */
@@ -36,9 +40,9 @@ int skip_command(int c)
     return c;
 }
 
-/* Decodes hex digits up to '%' into at most `room` bytes; `c` is the first. Returns the bytes that came, or -1 after
- * reporting what is wrong. The whole command is consumed either way. */
-static int32_t read_hex(int c, int8_t *to, uint32_t room)
+/* Decodes hex digits up to '%' into at most `room` bytes, each changed by `flip`; `c` is the first. Returns the bytes that came,
+ * or -1 after reporting what is wrong. The whole command is consumed either way. */
+static int32_t read_hex(int c, int8_t *to, uint32_t room, int flip)
 {
     uint32_t digits = 0;
     int high = 0;
@@ -51,7 +55,7 @@ static int32_t read_hex(int c, int8_t *to, uint32_t room)
         }
         if (digits & 1u) {
             if (digits / 2u < room) {
-                to[digits / 2u] = (int8_t)(high << 4 | digit);
+                to[digits / 2u] = (int8_t)((high << 4 | digit) ^ flip);
             }
         } else {
             high = digit;
@@ -92,7 +96,7 @@ static int ask_for_row(uint32_t y, uint32_t x0, uint32_t x1, int8_t *to)
         }
         c = get_char();
     }
-    const int32_t came = read_hex(c, to, bytes);
+    const int32_t came = read_hex(c, to, bytes, STORED);
     if (came >= 0 && (uint32_t)came != bytes) {
         refuse_size(bytes);
     }
@@ -141,7 +145,7 @@ void db_print(void)
     const int8_t *input = model_input();
     for (uint32_t i = 0; input && i < db.position; i++) {
         put_text(i % 8u ? "-" : "m-buffer-");
-        put_hex((uint8_t)input[i], 2);
+        put_hex((uint8_t)(input[i] ^ PIXEL), 2);
         if (i % 8u == 7u || i + 1u == db.position) {
             put_line("");
         }
@@ -156,7 +160,7 @@ int db_hex(int first_digit)
         return 0;
     }
     const uint32_t room = MODEL_INPUT_BYTES - db.position;
-    const int32_t came = read_hex(first_digit, model_input() + db.position, room);
+    const int32_t came = read_hex(first_digit, model_input() + db.position, room, PIXEL);
     if (came > (int32_t)room) {
         refuse_size(room);
     } else if (came >= 0) {

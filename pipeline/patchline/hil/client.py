@@ -51,8 +51,12 @@ class Client:
                 return [float(item) for item in match[1].split(",") if item.strip()]
         raise RunError("protocol", f"'{text}%' was answered by {list(exchange.lines)}, a list in brackets was expected")
 
-    def load(self, data: bytes) -> None:
-        """Lay a whole input image into the device (`db load`, resident input only)."""
+    def load(self, image: Int8Array) -> None:
+        """Lay a whole input image (int8 HWC) into the device (`db load`, resident input only).
+
+        It travels as pixels 0..255, the int8 values plus 128.
+        """
+        data = (np.ascontiguousarray(image).view(np.uint8) ^ np.uint8(0x80)).tobytes()
         self._expect_no_error(self.command(f"db load {len(data)}"))
         done = False
         for start in range(0, len(data), LOAD_CHUNK):

@@ -108,7 +108,7 @@ def linked(setup: Setup, name: str, indices: list[int], images: NDArray[np.int8]
             client.boot()
         for index, image in zip(indices, images, strict=True):
             if setup.input_address is not None:
-                client.load(image.tobytes())
+                client.load(image)
                 client.infer()
             else:
                 client.infer(image)
