@@ -110,9 +110,9 @@ class SearchParams(_Model):
     max_macs: Count | None = _field(8_000_000, "a count above 0, or text such as 8M, or null", ge=1)
     max_latency_ms: float | None = _field(None, "milliseconds above 0, or null", gt=0)
     max_extra_macs: float = _field(0.10, "a share from 0 to 1 (0.10 = 10 %)", ge=0, le=1)
-    trials: int = _whole(150, 1, 1_000_000)
+    trials: int = _whole(100, 1, 1_000_000)
     population: int = _whole(30, 2, 100_000)
-    finetune_epochs: int = _whole(2, 0, 10_000)
+    finetune_epochs: int = _whole(1, 0, 10_000)
     storage: str | None = _field(None, "an Optuna storage URL, or null", min_length=1)
 
 
