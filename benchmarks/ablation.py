@@ -76,6 +76,7 @@ def table(cells: list[Cell], epochs: int) -> str:
     kind = f"test split, winners fine-tuned for {epochs} epochs" if epochs else "validation split, supernet's weights"
     lines = [
         f"Accuracy ({kind}) of the best network per SRAM budget (`sram_peak_bytes`), by kind of schedule.",
+        "Written by `make ablation`.",
         "",
         "| SRAM budget | " + " | ".join(SCHEDULES) + " |",
         "|---" * (1 + len(SCHEDULES)) + "|",
