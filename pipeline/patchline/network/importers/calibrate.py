@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import logging
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 
 from patchline.data.pixels import eight_bit
 from patchline.errors import UserError
 from patchline.network.importers.onnx import is_float, read
+from patchline.network.importers.static_qdq import Sample, quantise_static
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png")
 MAX_SAMPLES = 256
 MAX_INPUT_VALUES = 1 << 24
-
-Sample = NDArray[np.float32]
 
 
 def quantise_with_folder(model: Path, folder: Path) -> onnx.ModelProto:
@@ -102,36 +97,10 @@ def _images(files: list[Path], shape: tuple[int, ...], model: Path) -> Iterator[
 def _quantised(
     proto: onnx.ModelProto, name: str, samples: Iterator[Sample], input_scale: float | None, model: Path
 ) -> onnx.ModelProto:
-    from onnxruntime import quantization
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    class Reader(quantization.CalibrationDataReader):
-        def get_next(self) -> dict[str, Sample] | None:
-            sample = next(samples, None)
-            return None if sample is None else {name: sample}
-
-    extra: dict[str, Any] = {}
-    if input_scale is not None:
-        fixed = {"scale": np.array(input_scale, np.float32), "zero_point": np.array(-128, np.int8)}
-        extra = {"TensorQuantOverrides": {name: [fixed]}}
-    log = logging.getLogger()
-    level = log.level
-    log.setLevel(logging.ERROR)  # onnxruntime advises steps that are already taken
     try:
-        with tempfile.TemporaryDirectory() as folder:
-            source, ready, result = (Path(folder) / f"{stage}.onnx" for stage in ("float", "ready", "int8"))
-            onnx.save(proto, source)
-            quant_pre_process(source, ready)
-            quantization.quantize_static(
-                ready, result, Reader(), quant_format=quantization.QuantFormat.QDQ, per_channel=True,
-                activation_type=quantization.QuantType.QInt8, weight_type=quantization.QuantType.QInt8,
-                extra_options=extra,
-            )  # fmt: skip
-            return onnx.load(result)
+        return quantise_static(proto, name, samples, input_scale)
     except UserError:
         raise
     except Exception as error:  # onnxruntime reports a model that it cannot run in many ways
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(f"{model}: onnxruntime cannot quantise this model: {first}") from error
-    finally:
-        log.setLevel(level)
