@@ -58,7 +58,23 @@ static inline int32_t pl_rounded_division(int32_t total, int32_t count)
     return total > 0 ? (total + half) / count : -((half - total) / count);
 }
 
-/* Every rule but the plain one; `i` is the entry of the constants. */
+/* TFLite's rule for |acc| < 2^30 and `right` = -shift in 1..22: LSL, ADD, SMMLAR, ASR, SSAT.
+ *
+ * SMMLAR of the doubled accumulator is TFLite's first rounding exactly. Its second, halves away from zero, is (x + half - (x < 0)) >> right;
+ * the sign of `acc` serves as well as that of x, which differs only where x = 0, and half - 1 gives 0 there too. The zero point
+ * goes in below the shift: `addend` is pl_tflite_addend. */
+static inline int32_t pl_tflite_fast(int32_t acc, int32_t multiplier, int32_t addend, int32_t right)
+{
+    return pl_saturate8(pl_smmlar(pl_shift_left(acc, 1), multiplier, addend + (acc >> 31)) >> right);
+}
+
+/* half + zero point, both before the shift */
+static inline int32_t pl_tflite_addend(int32_t zero, int32_t right)
+{
+    return pl_shift_left(2 * zero + 1, (uint32_t)right - 1u);
+}
+
+/* Every rule but the single one; `i` is the entry of the constants. */
 int32_t pl_requantise_by_rule(const pl_requant *q, int32_t i, int32_t acc);
 
 /* `count` accumulators of one channel to outputs `pitch` bytes apart. */
@@ -67,7 +83,7 @@ void pl_requantise_run(const pl_requant *q, int32_t channel, const int32_t *acc,
 /* Entry `i` of the constants applied to an accumulator (which holds its bias already). */
 static inline int8_t pl_requantise(const pl_requant *q, int32_t i, int32_t acc)
 {
-    if (q->plain) {
+    if (q->fast == PL_SINGLE) {
         return (int8_t)pl_saturate8(pl_smmlar(acc, q->scale[i].multiplier, q->zero));
     }
     return (int8_t)pl_requantise_by_rule(q, i, acc);

@@ -18,7 +18,7 @@ typedef struct {
 
 typedef void pl_block_kernel(const pl_block *block);
 
-/* Requantised outputs, for a `plain` requantisation and an even number of channels. */
+/* Requantised outputs, for PL_SINGLE and an even number of channels. */
 pl_block_kernel pl_block1, pl_block2, pl_block3, pl_block4;
 /* Accumulators of ONE channel pair as int32 [2][pixels] at `out`. */
 pl_block_kernel pl_block1_raw, pl_block2_raw, pl_block3_raw, pl_block4_raw;

@@ -170,7 +170,7 @@ static void finish_any(const pl_conv *op, pl_block block, int8_t *out, int32_t p
     const pl_requant *q = &op->requant;
     const int32_t channels = op->channels_out;
     int32_t first = 0;
-    if (q->plain) { /* only the last channel, without a partner, is left */
+    if (q->fast == PL_SINGLE) { /* only the last channel, without a partner, is left */
         first = channels - 1;
         block.weights += block.pairs * block.pair_bytes;
     }
@@ -197,10 +197,10 @@ static pl_block block_of(const pl_conv *op, const pl_row *row)
 static inline __attribute__((always_inline)) void finish_block(const pl_conv *op, pl_block *block, int32_t pixels)
 {
     static pl_block_kernel *const plain[] = {pl_block1, pl_block2, pl_block3, pl_block4};
-    if (op->requant.plain && block->pairs) {
+    if (op->requant.fast == PL_SINGLE && block->pairs) {
         plain[pixels - 1](block);
     }
-    if (!op->requant.plain || op->channels_out & 1) {
+    if (op->requant.fast != PL_SINGLE || op->channels_out & 1) {
         finish_any(op, *block, block->out, pixels);
     }
     block->out += pixels * op->channels_out;

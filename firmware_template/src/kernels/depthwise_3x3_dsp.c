@@ -150,7 +150,7 @@ static int run(const pl_depthwise *op, const pl_row *row, const int32_t stride)
     const pl_requant *q = &op->requant;
     const int8_t *inside = row->in[0] ? row->in[0] : row->in[1] ? row->in[1] : row->in[2];
     const int32_t reach = row->valid + row->left; /* columns from the first window's first to the right edge */
-    if (!q->plain || row->left > 1 || row->valid < 2) {
+    if (q->fast != PL_SINGLE || row->left > 1 || row->valid < 2) {
         return 0;
     }
     pl_dw3 job;

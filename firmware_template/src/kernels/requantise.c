@@ -20,17 +20,15 @@ void pl_requantise_run(const pl_requant *q, int32_t channel, const int32_t *acc,
 {
     const int32_t multiplier = q->scale[channel].multiplier;
     const int32_t *end = acc + count;
-    if (q->plain) {
+    if (q->fast == PL_SINGLE) {
         for (; acc != end; out += pitch) {
             *out = (int8_t)pl_saturate8(pl_smmlar(*acc++, multiplier, q->zero));
         }
-    } else if (q->tflite == 1 && q->shifts[channel] < 0) { /* as good as every channel of an imported model */
-        const int32_t shift = q->shifts[channel];
-        const int32_t low = q->low;
-        const int32_t high = q->high;
-        const int32_t zero = q->zero;
+    } else if (q->fast == PL_TFLITE) {
+        const int32_t right = -q->shifts[channel];
+        const int32_t addend = pl_tflite_addend(q->zero, right);
         for (; acc != end; out += pitch) {
-            *out = (int8_t)pl_clamp(pl_tflite_multiply(*acc++, multiplier, shift) + zero, low, high);
+            *out = (int8_t)pl_tflite_fast(*acc++, multiplier, addend, right);
         }
     } else {
         for (; acc != end; out += pitch) {

@@ -63,6 +63,8 @@ class Lowered:
 
 
 RULES = ("single", "tflite", "tflite_once")  # as in struct pl_requant
+FAST = {None: "PL_BY_RULE", "single": "PL_SINGLE", "tflite": "PL_TFLITE"}
+TFLITE_FAST_SHIFT = 22  # largest right shift: the zero point must not overflow below it
 
 Lowering = Callable[[Any, list[Tensor], Tensor], Lowered]
 
@@ -76,12 +78,19 @@ def lower(network: Network, op: Op) -> Lowered:
 
 
 def _requant(
-    requant: Requant | None, clamp: tuple[int, int], output: Tensor, entries: int, bias: NDArray[np.int64] | None = None
+    requant: Requant | None,
+    clamp: tuple[int, int],
+    output: Tensor,
+    entries: int,
+    bias: NDArray[np.int64] | None = None,
+    bound: int = 2**31,
 ) -> tuple[dict[str, Any], tuple[Array, ...]]:
-    """Struct pl_requant: (fields, arrays). Entries with a bias are padded to an even number (channel pairs)."""
+    """Struct pl_requant: (fields, arrays). Entries with a bias are padded to an even number (channel pairs).
+
+    `bound`: no accumulator is larger, whatever the input."""
     fields: dict[str, Any] = {"low": clamp[0], "high": clamp[1], "zero": output.zero_point}
     if requant is None:
-        return {**fields, "scale": "NULL", "shifts": "NULL", "tflite": 1, "plain": 0}, ()
+        return {**fields, "scale": "NULL", "shifts": "NULL", "tflite": 1, "fast": FAST[None]}, ()
     shifts = np.broadcast_to(requant.shifts, entries)
     single = requant.rule == "single"
     shifted = not single or bool(np.any(shifts))
@@ -92,10 +101,20 @@ def _requant(
     arrays = [Array("pl_scale", scale)]
     if shifted:
         arrays.append(Array("int8_t", np.pad(shifts, (0, even - entries)).astype(np.int8)))
-    plain = single and not shifted and clamp == (-128, 127)
     rule = RULES.index(requant.rule)
-    fields |= {"scale": arrays[0], "shifts": arrays[1] if shifted else "NULL", "tflite": rule, "plain": plain}
+    fast = FAST[_fast(requant, shifts, clamp, bound)]
+    fields |= {"scale": arrays[0], "shifts": arrays[1] if shifted else "NULL", "tflite": rule, "fast": fast}
     return fields, tuple(arrays)
+
+
+def _fast(requant: Requant, shifts: NDArray[Any], clamp: tuple[int, int], bound: int) -> str | None:
+    """The short way to requantise that gives the rule's result for every accumulator up to `bound` (kernels.h)."""
+    if clamp != (-128, 127):
+        return None
+    if requant.rule == "single":
+        return None if np.any(shifts) else "single"
+    in_range = requant.rule == "tflite" and np.all(shifts < 0) and np.all(shifts >= -TFLITE_FAST_SHIFT)
+    return "tflite" if in_range and bound < 2**30 else None
 
 
 def _summing(
@@ -108,7 +127,8 @@ def _summing(
             f"operator '{op.name}': its weights and bias can take a sum out of 32 bits; the model's quantisation is "
             "broken or its bias far too large: quantise it again"
         )
-    return _requant(op.requant, op.clamp, output, len(bias), bias)
+    bound = int((np.abs(bias) + 128 * np.abs(per_channel).sum(axis=1)).max())
+    return _requant(op.requant, op.clamp, output, len(bias), bias, bound)
 
 
 def is_dense(op: Conv, source: Tensor, output: Tensor) -> bool:
