@@ -21,11 +21,14 @@ from unicorn import (
     UC_HOOK_MEM_INVALID,
     UC_HOOK_MEM_READ,
     UC_HOOK_MEM_WRITE,
+    UC_HOOK_TLB_FILL,
     UC_MODE_MCLASS,
     UC_MODE_THUMB,
+    UC_PROT_ALL,
     UC_PROT_EXEC,
     UC_PROT_READ,
     UC_PROT_WRITE,
+    UC_TLB_VIRTUAL,
     Uc,
     UcError,
 )
@@ -43,6 +46,8 @@ from unicorn.arm_const import (
     UC_CPU_ARM_CORTEX_M7,
 )
 from unicorn.unicorn_const import (
+    UC_ERR_FETCH_PROT,
+    UC_MEM_FETCH,
     UC_MEM_FETCH_PROT,
     UC_MEM_FETCH_UNMAPPED,
     UC_MEM_READ_UNMAPPED,
@@ -250,7 +255,16 @@ class UnicornBoard:
             self.uc.reg_write(UC_ARM_REG_FPEXC, 0x4000_0000)
 
     def _hook(self) -> None:
-        self.uc.hook_add(UC_HOOK_MEM_INVALID, self._on_invalid)
+        """Faults, exceptions and the operator that runs, and quick stores.
+
+        Unicorn takes a slow path (some 60 ns a store) through every page that may hold code or that a memory hook
+        watches. So SRAM is entered into its TLB as memory without code, and the hook for invalid accesses leaves it out.
+        """
+        sram = self.target.sram
+        self.uc.ctl_set_tlb_mode(UC_TLB_VIRTUAL)
+        self.uc.hook_add(UC_HOOK_TLB_FILL, self._on_tlb_fill)
+        for low, high in ((0, sram.origin - 1), (sram.origin + _pages(sram.size), 0xFFFF_FFFF)):
+            self.uc.hook_add(UC_HOOK_MEM_INVALID, self._on_invalid, begin=low, end=high)
         self.uc.hook_add(UC_HOOK_INTR, self._on_exception)
         self.uc.hook_add(UC_HOOK_INSN_INVALID, self._on_undefined)
         fire, halt = self.elf.find(FIRE), self.elf.find(HALT)
@@ -283,7 +297,9 @@ class UnicornBoard:
         try:
             self.uc.emu_start(self.pc, NOWHERE)
         except UcError as error:
-            self._failure = self._failure or self._fault(str(error), None)
+            in_sram = error.errno == UC_ERR_FETCH_PROT  # not announced to `_on_invalid`
+            what = _ACCESS[UC_MEM_FETCH_PROT] if in_sram else str(error)
+            self._failure = self._failure or self._fault(what, None)
         self.pc = self.uc.reg_read(UC_ARM_REG_PC) | 1
         if self._failure is not None:
             failure, self._failure = self._failure, None
@@ -313,6 +329,13 @@ class UnicornBoard:
     def _on_invalid(self, uc: Uc, access: int, address: int, size: int, _value: int, _data: object) -> bool:
         self._failure = self._fault(f"{size}-byte {_ACCESS.get(access, 'invalid access')}", address)
         return False
+
+    def _on_tlb_fill(self, _uc: Uc, address: int, access: int, entry: Any, _data: object) -> bool:
+        sram = self.target.sram
+        data = sram.origin <= address < sram.origin + _pages(sram.size) and access != UC_MEM_FETCH
+        entry.paddr = address
+        entry.perms = UC_PROT_READ | UC_PROT_WRITE if data else UC_PROT_ALL  # what is mapped how is checked elsewhere
+        return True
 
     def _on_exception(self, uc: Uc, number: int, _data: object) -> None:
         self._failure = self._fault(f"exception {number} of the core", None)
