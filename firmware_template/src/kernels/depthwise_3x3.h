@@ -4,25 +4,38 @@
 
 #include "patchline/kernels.h"
 
-/* depthwise_3x3_armv7em.S reads this by offset. */
+/* Outputs that a round of the assembly's loop makes. */
+enum { PL_DW3_ROUND_S1 = 6, PL_DW3_ROUND_S2 = 4 };
+
+enum { PL_DW3_NO_LEAD = 1, PL_DW3_BORDER = 2 };
+
+#define PL_DW3_INSIDE 0x80000000u
+
+/* depthwise_3x3_armv7em.S reads this in this order. */
 typedef struct {
-    const int8_t *in;      /* first column of the map, row 0 */
-    int32_t row1, row2;    /* bytes from row 0 to rows 1 and 2 of the window */
-    int8_t *out;
+    int32_t row1, row2; /* bytes from row 0 to rows 1 and 2 of the window */
+    int32_t store;      /* stride 1: bytes from the next column to the output that is finished */
+    uint32_t channels;
+    const int8_t *end; /* the next column when the loop ends, of the channel before the first */
+    uint32_t mode;     /* PL_DW3_NO_LEAD: the first window's first column lies inside. PL_DW3_BORDER: not all rows do */
     const int8_t *weights;
     const pl_scale *scale;
-    uint32_t channels;
-    uint32_t mask01;  /* halves of the weight pairs of rows 0 and 1 that count */
-    uint32_t mask2;   /* all ones where row 2 lies inside the map, else 0 */
     uint32_t padding; /* the input's zero point, twice */
-    int32_t zero;     /* zero point of the output */
-    uint32_t lead; /* 1: the first column of the first window is padding */
-    uint32_t main; /* outputs all of whose other columns lie inside the map */
-    uint32_t tail; /* stride 1: outputs that end in padding. Stride 2: 0 or one such output, 2: with its middle inside */
+    uint32_t length;  /* bytes from the first column to `end` */
+    const int8_t *weights_end;
+    int8_t *out;          /* less one */
+    const int8_t *shifts; /* PL_TFLITE */
+    int32_t twice;        /* PL_TFLITE: 2 * zero point of the output + 1 */
+    uint32_t last;        /* the last window's last column: `padding` or PL_DW3_INSIDE */
+    uint32_t mask01;      /* halves of the weight pairs of rows 0 and 1 that count */
+    uint32_t mask2;       /* all ones where row 2 lies inside the map, else 0 */
+    uint32_t entry;       /* where the loop is entered, see depthwise_3x3_dsp.c */
+    int32_t zero;         /* zero point of the output */
 } pl_dw3;
 
 typedef void pl_dw3_kernel(const pl_dw3 *row);
 
-pl_dw3_kernel pl_dw3_s1, pl_dw3_s2;
+pl_dw3_kernel pl_dw3_s1, pl_dw3_s2;               /* PL_SINGLE */
+pl_dw3_kernel pl_dw3_s1_tflite, pl_dw3_s2_tflite; /* PL_TFLITE */
 
 #endif

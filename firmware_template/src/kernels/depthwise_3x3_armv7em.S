@@ -1,119 +1,115 @@
-/* pl_dw3_s1 and pl_dw3_s2 for ARMv7E-M: a row of a 3x3 depthwise convolution, channel by channel.
+/* pl_dw3_s1 and pl_dw3_s2 for ARMv7E-M, both fast rules: a row of a 3x3 depthwise convolution, channel by channel.
  *
  * A column is loaded once; rows 0 and 1 become a pair (PKHBT), and its products go to every output that it takes part in.
- * Cortex-M4, per output at stride 1: 3 loads 4, PKHBT 1, 6 multiplies 6, bias 2, multiplier and zero point 3, SMMLAR, SSAT,
- * STRB, pointer 4, a third of the loop's end 2: 22 cycles for 9 products. Stride 2: two columns, 28 cycles.
+ * Cortex-M4, per output at stride 1: 3 loads 4, pointer 1, PKHBT 1, 6 multiplies 6, bias 2, multiplier and zero point 3, SMMLAR,
+ * SSAT, STRB, a sixth of the loop's end 1: 21 cycles for 9 products. Stride 2: two columns, 26.5 cycles. Rule tflite: 4 more; its
+ * doubling of the accumulator is done once, to the weights. A channel takes 40 cycles beside that, 60 by rule tflite.
  *
- * r0 next column, r1 and r2 distances to rows 1 and 2, r3 output minus r0 (stride 2: output), r4 channels and, above, weight
- * 22; r5-r7 weight pairs 00 10, 01 11, 02 12, r8 weights 20 21; r9-r11 sums, r12 the column's pair, lr its row 2.
+ * The loop is entered in its middle, so that it ends with the row: what it begins with depends on the width, what follows
+ * it does not. The first columns (`stub`) put the sums into the registers of that place.
+ *
+ * r0 next column, r1 and r2 distances to rows 1 and 2, r3 output minus r0 (stride 2: output), r4-r6 sums, r7 the column's pair,
+ * lr its row 2; r8-r10 weight pairs 00 10, 01 11, 02 12, r11 weights 20 21, r12 channels and, above, weight 22.
  */
 #if defined(__ARM_FEATURE_DSP) && !defined(PL_PORTABLE)
 
     .syntax unified
     .thumb
 
-/* pl_dw3 */
-    .equ IN, 0
-    .equ ROW1, 4
-    .equ OUT, 12
-    .equ WEIGHTS, 16
-    .equ SCALE, 20
-    .equ CHANNELS, 24
-    .equ MASK01, 28
-    .equ MASK2, 32
-    .equ PADDING, 36
-    .equ ZERO, 40
-    .equ LEAD, 44
-    .equ MAIN, 48
-    .equ TAIL, 52
+/* frame; up to F_MASK2 as in pl_dw3 */
+    .equ F_END, 0
+    .equ F_MODE, 4
+    .equ F_WEIGHTS, 8
+    .equ F_SCALE, 12
+    .equ F_PADDING, 16
+    .equ F_LENGTH, 20
+    .equ F_WEIGHTS_END, 24
+    .equ F_OUT, 28
+    .equ F_SHIFTS, 32
+    .equ F_TWICE, 36
+    .equ F_LAST, 40
+    .equ F_MASK01, 44
+    .equ F_MASK2, 48
+    .equ F_ENTRY, 52
+    .equ F_MULTIPLIER, 56
+    .equ F_ZERO, 60     /* rule tflite: pl_tflite_addend */
+    .equ F_BIAS, 64
+    .equ F_RIGHT, 68
+    .equ F_SIZE, 76     /* with the nine registers a multiple of 8 */
 
-/* frame */
-    .equ F_MULTIPLIER, 0
-    .equ F_ZERO, 4
-    .equ F_BIAS, 8
-    .equ F_END, 12      /* of the unrolled loop */
-    .equ F_END_MAIN, 16
-    .equ F_IN, 20
-    .equ F_OUT, 24
-    .equ F_WEIGHTS, 28
-    .equ F_SCALE, 32
-    .equ F_LEFT, 36     /* channels to do */
-    .equ F_JOB, 40
-    .equ F_UNROLLED, 44 /* bytes of input that the unrolled loop goes through */
-    .equ F_MAIN, 48
-    .equ F_TAIL, 52
-    .equ F_SIZE, 56
+    .equ NO_LEAD, 1
+    .equ BORDER, 2
+    .equ INSIDE, 0x80000000
 
 .macro column t
-    ldrsb   r12, [r0]
+    ldrsb   r7, [r0]
     ldrsb   \t, [r0, r1]
     ldrsb   lr, [r0, r2]
-    uxtah   r0, r0, r4
-    pkhbt   r12, r12, \t, lsl #16
-.endm
-
-.macro padding_column
-    ldr     r12, [sp, #F_JOB]
-    ldr     r12, [r12, #PADDING]
-    mov     lr, r12
+    uxtah   r0, r0, r12
+    pkhbt   r7, r7, \t, lsl #16
 .endm
 
 /* The products of a column as the left, middle and right one of a window. */
-.macro left sum
-    smlad   \sum, r12, r5, \sum
-    smlabb  \sum, lr, r8, \sum
+.macro left sum, from, third=lr
+    smlad   \sum, r7, r8, \from
+    smlabb  \sum, \third, r11, \sum
 .endm
 
-.macro middle sum
-    smlad   \sum, r12, r6, \sum
-    smlabt  \sum, lr, r8, \sum
+.macro middle sum, from
+    smlad   \sum, r7, r9, \from
+    smlabt  \sum, lr, r11, \sum
 .endm
 
-.macro right sum
-    smlad   \sum, r12, r7, \sum
-    smlabt  \sum, lr, r4, \sum
+.macro right sum, pair=r7, third=lr
+    smlad   \sum, \pair, r10, \sum
+    smlabt  \sum, \third, r12, \sum
 .endm
 
+.macro constants
+    ldr     r7, [sp, #F_MULTIPLIER]
+    ldr     lr, [sp, #F_ZERO]
+.endm
+
+/* With `constants` in r7 and lr. */
 .macro requantise sum
-    ldrd    r12, lr, [sp, #F_MULTIPLIER]
-    smmlar  \sum, \sum, r12, lr
+.if TFLITE
+    add     lr, lr, \sum, asr #31
+    smmlar  \sum, \sum, r7, lr
+    ldr     r7, [sp, #F_RIGHT]
+    asr     \sum, \sum, r7
+.else
+    smmlar  \sum, \sum, r7, lr
+.endif
     ssat    \sum, #8, \sum
 .endm
 
-/* Stride 1: the column finishes `a`, is the middle of `b` and begins `t`. */
-.macro finish_s1 a, b, t
+/* Stride 1: a column finishes `a`, is the middle of `b` and begins `t`. */
+.macro step_s1 a, b, t
+    column  \t
     right   \a
-    middle  \b
+    middle  \b, \b
     ldr     \t, [sp, #F_BIAS]
-    left    \t
+    left    \t, \t
+    constants
     requantise \a
     strb    \a, [r0, r3]
 .endm
 
-.macro step_s1 a, b, t
-    column  \t
-    finish_s1 \a, \b, \t
-.endm
-
-/* Stride 2 (r10 is the bias): the second column finishes `a` and begins `t`. */
-.macro finish_s2 a, t
-    right   \a
-    smlad   \t, r12, r5, r10
-    smlabb  \t, lr, r8, \t
-    requantise \a
-    strb    \a, [r3]
-    uxtah   r3, r3, r4
-.endm
-
+/* Stride 2 (r5 is the bias): the second column finishes `a` and begins `t`. */
 .macro step_s2 a, t
     column  \t
-    middle  \a
+    middle  \a, \a
     column  \t
-    finish_s2 \a, \t
+    right   \a
+    left    \t, r5
+    constants
+    requantise \a
+    strb    \a, [r3]
+    uxtah   r3, r3, r12
 .endm
 
-/* Frame from the job; `per` is how many outputs the unrolled loop does a round, `columns` how many columns one takes. */
-.macro begin name, per, columns
+/* Function and frame; `stub` is the bytes of an entry. */
+.macro begin name, stub
     .section .text.\name, "ax", %progbits
     .global \name
     .type   \name, %function
@@ -122,204 +118,240 @@
 \name:
     push    {r4-r11, lr}
     sub     sp, #F_SIZE
-    str     r0, [sp, #F_JOB]
-    ldr     r1, [r0, #IN]
-    ldr     r2, [r0, #OUT]
-    ldr     r3, [r0, #WEIGHTS]
-    ldr     r4, [r0, #SCALE]
-    ldr     r5, [r0, #CHANNELS]
-    ldr     r6, [r0, #ZERO]
-    ldr     r7, [r0, #MAIN]
-    str     r1, [sp, #F_IN]
-    str     r2, [sp, #F_OUT]
-    str     r3, [sp, #F_WEIGHTS]
-    str     r4, [sp, #F_SCALE]
-    str     r5, [sp, #F_LEFT]
-    str     r6, [sp, #F_ZERO]
-    mov     r1, #\per
-    udiv    r2, r7, r1
-    mul     r2, r2, r1
-    mov     r1, #\columns
-    mul     r5, r5, r1
-    mul     r2, r2, r5
-    mul     r7, r7, r5
-    str     r2, [sp, #F_UNROLLED]
-    str     r7, [sp, #F_MAIN]
-    b       10f
+    ldm     r0!, {r1-r3, r12}
+    mov     lr, sp
+    ldm     r0!, {r4-r11}
+    stm     lr!, {r4-r11}
+    ldm     r0, {r4-r10}
+    stm     lr, {r4-r8}
+    adr     r11, 30f
+    movs    r4, #\stub
+    mla     r9, r9, r4, r11
+    adds    r9, #1              /* Thumb */
+    str     r9, [sp, #F_ENTRY]
+    str     r10, [sp, #F_ZERO]
+.endm
 
-/* Rows outside the map: their products are a constant, their weights 0. r9 bias, lr weight 22. */
-9:
-    ldr     r12, [r11, #MASK01]
-    ldr     r10, [r11, #PADDING]
-    bic     r3, r5, r12
-    smlad   r9, r3, r10, r9
-    and     r5, r5, r12
-    bic     r3, r6, r12
-    smlad   r9, r3, r10, r9
-    and     r6, r6, r12
-    bic     r3, r7, r12
-    smlad   r9, r3, r10, r9
-    and     r7, r7, r12
-    ldr     r12, [r11, #MASK2]
-    bic     r3, r8, r12
-    smlad   r9, r3, r10, r9
-    and     r8, r8, r12
-    bic     r3, lr, r12
-    smlabb  r9, r3, r10, r9
-    and     lr, lr, r12
-    b       11f
-
-/* A channel begins. */
+/* A channel begins: bias to r5, its first window's first column to r7 and lr. */
+.macro begin_channel stride
 10:
-    ldr     r12, [sp, #F_WEIGHTS]
-    ldr     r5, [r12]
-    ldr     r7, [r12, #4]
-    ldrsb   lr, [r12, #8]
-    add     r12, #12
-    str     r12, [sp, #F_WEIGHTS]
-    sxtb16  r6, r5, ror #8
-    sxtb16  r5, r5
-    sxtb16  r8, r7, ror #8
-    sxtb16  r7, r7
-    ldr     r12, [sp, #F_SCALE]
-    ldr     r11, [sp, #F_JOB]
-    ldrd    r9, r10, [r12], #8
-    str     r12, [sp, #F_SCALE]
-    str     r10, [sp, #F_MULTIPLIER]
-    ldrd    r10, r12, [r11, #MASK01]
-    and     r10, r10, r12
-    cmn     r10, #1
-    bne     9b
-11:
-    str     r9, [sp, #F_BIAS]
-    ldr     r4, [r11, #CHANNELS]
-    ldr     r12, [r11, #LEAD]
-    pkhbt   r4, r4, lr, lsl #16
-    ldrd    r1, r2, [r11, #ROW1]
-    ldr     r0, [sp, #F_IN]
-    ldr     r3, [sp, #F_OUT]
-    cmp     r12, #0
-    bne     13f
-.endm
-
-/* The first column of the first window, into r9 which holds the bias. */
-.macro first_column
-12:
-    column  r11
-    b       14f
-13:
-    padding_column
-14:
-.endm
-
-.macro ends
-    ldr     r12, [sp, #F_UNROLLED]
-    ldr     lr, [sp, #F_MAIN]
-    add     r12, r0
-    add     lr, r0
-    str     r12, [sp, #F_END]
-    str     lr, [sp, #F_END_MAIN]
-    cmp     r0, r12
-.endm
-
-/* The next channel, or the end. */
-.macro next_channel name
-    ldr     r0, [sp, #F_IN]
-    ldr     r1, [sp, #F_OUT]
-    ldr     r2, [sp, #F_LEFT]
+.if TFLITE
+    ldm     sp, {r0, r4-r11, lr}
+.elseif \stride == 2
+    ldm     sp, {r0, r4-r10}
+.else
+    ldm     sp, {r0, r4-r9}
+.endif
+    cmp     r5, r9
+    beq     29f
     adds    r0, #1
-    adds    r1, #1
-    str     r0, [sp, #F_IN]
-    str     r1, [sp, #F_OUT]
-    subs    r2, #1
-    str     r2, [sp, #F_LEFT]
-    bne     10b
+    str     r0, [sp, #F_END]
+    sub     r0, r0, r8
+.if \stride == 2
+    add     r3, r10, #1
+    str     r3, [sp, #F_OUT]
+.endif
+.if TFLITE
+    ldrsb   r9, [r11], #1
+    str     r11, [sp, #F_SHIFTS]
+    rsb     r8, r9, #0
+    mvn     r9, r9              /* right - 1 */
+    lsl     lr, lr, r9
+    str     r8, [sp, #F_RIGHT]
+    str     lr, [sp, #F_ZERO]
+.endif
+    ldm     r5!, {r8, r10, lr}
+    str     r5, [sp, #F_WEIGHTS]
+    sxtb16  r9, r8, ror #8
+    sxtb16  r8, r8
+    sxtb16  r11, r10, ror #8
+    sxtb16  r10, r10
+    sxtb    lr, lr
+.if TFLITE
+    sadd16  r8, r8, r8
+    sadd16  r9, r9, r9
+    sadd16  r10, r10, r10
+    sadd16  r11, r11, r11
+    pkhbt   r12, r12, lr, lsl #17
+.else
+    pkhbt   r12, r12, lr, lsl #16
+.endif
+    ldrd    r5, lr, [r6], #8
+.if TFLITE
+    lsl     r5, r5, #1
+.endif
+    str     r6, [sp, #F_SCALE]
+    str     lr, [sp, #F_MULTIPLIER]
+    str     r5, [sp, #F_BIAS]
+    cbnz    r4, 8f
+.endm
+
+/* Rows outside the map: their products are a constant, their weights 0. r4 mode, r5 bias, r7 padding. */
+.macro border
+    tst     r4, #BORDER
+    beq     9f
+    ldr     lr, [sp, #F_MASK01]
+.irp weights, r8, r9, r10
+    bic     r6, \weights, lr
+    smlad   r5, r6, r7, r5
+    and     \weights, \weights, lr
+.endr
+    ldr     lr, [sp, #F_MASK2]
+    bic     r6, r11, lr
+    smlad   r5, r6, r7, r5
+    and     r11, r11, lr
+    bic     r6, r12, lr
+    smlatb  r5, r6, r7, r5
+    bfc     r6, #0, #16
+    sub     r12, r12, r6
+    str     r5, [sp, #F_BIAS]
+    tst     r4, #NO_LEAD
+    beq     11b
+9:
+.endm
+
+/* The last window's last column, then the next channel: r7 and lr hold `constants`, r6 what F_LAST holds. */
+.macro last_column sum
+    cmp     r6, #INSIDE
+    beq     27f
+    right   \sum, r6, r6
+    uxtah   r0, r0, r12
+28:
+    requantise \sum
+.endm
+
+.macro last_inside sum
+27:
+    column  r6
+    right   \sum
+    constants
+    b       28b
+29:
     add     sp, #F_SIZE
     pop     {r4-r11, pc}
+.endm
+
+/* The second column of a row at stride 1: the middle one of `a`, which is in r4, and the left one of `b`. */
+.macro stub_s1 a, b, to
+.ifc \a, r5
+    left    \b, r5
+    middle  \a, r4
+.else
+    middle  \a, r4
+    left    \b, r5
+.endif
+    b.w     \to
+.endm
+
+/* The first column of a row at stride 2. */
+.macro stub_s2 a, to
+    left    \a, r5
+    b.w     \to
+.endm
+
+.macro stride_1 name
+    begin   \name, 20
+    begin_channel 1
+11:
+    left    r4, r5, r7
+12:
+    column  r6
+    ldr     pc, [sp, #F_ENTRY]
+8:
+    border
+    column  r6
+    left    r4, r5
+    b       12b
+30:
+    stub_s1 r4, r5, 20f
+    stub_s1 r5, r6, 21f
+    stub_s1 r6, r4, 22f
+    stub_s1 r4, r5, 23f
+    stub_s1 r5, r6, 24f
+    stub_s1 r6, r4, 25f
+    stub_s1 r4, r5, 26f
+    middle  r5, r4              /* one output only */
+    ldr     r6, [sp, #F_LAST]
+    constants
+    b       13f
+20:
+    step_s1 r4, r5, r6
+21:
+    step_s1 r5, r6, r4
+22:
+    step_s1 r6, r4, r5
+23:
+    step_s1 r4, r5, r6
+24:
+    step_s1 r5, r6, r4
+25:
+    step_s1 r6, r4, r5
+    ldr     r6, [sp, #F_END]
+    cmp     r0, r6
+    bne     20b
+26:
+    column  r6
+    right   r4
+    middle  r5, r5
+    ldr     r6, [sp, #F_LAST]
+    constants
+    requantise r4
+    strb    r4, [r0, r3]
+.if TFLITE
+    constants
+.endif
+13:
+    last_column r5
+    strb    r5, [r0, r3]
+    b       10b
+    last_inside r5
     .size   \name, . - \name
 .endm
 
-    begin   pl_dw3_s1, 3, 1
-    first_column
-    left    r9
-    column  r11
-    middle  r9
-    ldr     r10, [sp, #F_BIAS]
-    left    r10
-    sub     r3, r0
-    uxth    r12, r4
-    sub     r3, r12             /* a column has been passed when its output is stored */
-    ends
-    beq     3f
-2:
-    step_s1 r9, r10, r11
-    step_s1 r10, r11, r9
-    step_s1 r11, r9, r10
-    ldr     r12, [sp, #F_END]
-    cmp     r0, r12
-    bne     2b
-3:
-    ldr     r12, [sp, #F_END_MAIN]
-    cmp     r0, r12
-    beq     5f
-4:
-    step_s1 r9, r10, r11
-    mov     r9, r10
-    mov     r10, r11
-    ldr     r12, [sp, #F_END_MAIN]
-    cmp     r0, r12
-    bne     4b
-5:
-    ldr     r12, [sp, #F_JOB]
-    ldr     r12, [r12, #TAIL]
-    cmp     r12, #0
-    beq     7f
-6:
-    str     r12, [sp, #F_TAIL]
-    padding_column
-    uxtah   r0, r0, r4
-    finish_s1 r9, r10, r11
-    mov     r9, r10
-    mov     r10, r11
-    ldr     r12, [sp, #F_TAIL]
-    subs    r12, #1
-    bne     6b
-7:
-    next_channel pl_dw3_s1
+.macro stride_2 name
+    begin   \name, 12
+    begin_channel 2
+11:
+    mov     lr, r7
+    ldr     pc, [sp, #F_ENTRY]
+8:
+    border
+    column  r6
+    ldr     pc, [sp, #F_ENTRY]
+30:
+    stub_s2 r4, 20f
+    stub_s2 r6, 21f
+    stub_s2 r4, 22f
+    stub_s2 r6, 23f
+    stub_s2 r4, 24f
+20:
+    step_s2 r4, r6
+21:
+    step_s2 r6, r4
+22:
+    step_s2 r4, r6
+23:
+    step_s2 r6, r4
+    ldr     r6, [sp, #F_END]
+    cmp     r0, r6
+    bne     20b
+24:
+    column  r6
+    middle  r4, r4
+    ldr     r6, [sp, #F_LAST]
+    constants
+    last_column r4
+    strb    r4, [r3]
+    b       10b
+    last_inside r4
+    .size   \name, . - \name
+.endm
 
-    begin   pl_dw3_s2, 2, 2
-    first_column
-    left    r9
-    ldr     r10, [sp, #F_BIAS]
-    ends
-    beq     3f
-2:
-    step_s2 r9, r11
-    step_s2 r11, r9
-    ldr     r12, [sp, #F_END]
-    cmp     r0, r12
-    bne     2b
-3:
-    ldr     r12, [sp, #F_END_MAIN]
-    cmp     r0, r12
-    beq     5f
-    step_s2 r9, r11
-    mov     r9, r11
-5:
-    ldr     r12, [sp, #F_JOB]
-    ldr     r12, [r12, #TAIL]
-    cmp     r12, #1
-    blo     7f
-    bhi     4f
-    padding_column
-    b       6f
-4:
-    column  r11
-6:
-    middle  r9
-    padding_column
-    finish_s2 r9, r11
-7:
-    next_channel pl_dw3_s2
+    .set    TFLITE, 0
+    stride_1 pl_dw3_s1
+    stride_2 pl_dw3_s2
+    .set    TFLITE, 1
+    stride_1 pl_dw3_s1_tflite
+    stride_2 pl_dw3_s2_tflite
 
 #endif

@@ -1,7 +1,7 @@
 /* Depthwise convolution 3x3 with the ARMv7E-M DSP instructions, sliding along the row of one channel.
  *
- * Rows 0 and 1 of a column are paired once and used by up to three outputs. The usual case - one SMMLAR as requantisation, at most
- * one column of padding on the left - runs in depthwise_3x3_armv7em.S; this C does all cases.
+ * Rows 0 and 1 of a column are paired once and used by up to three outputs. The usual case - a fast rule, at most one column of
+ * padding on each side - runs in depthwise_3x3_armv7em.S; this C does all cases.
  */
 #include <stddef.h>
 
@@ -144,64 +144,87 @@ static inline __attribute__((always_inline)) void depthwise(const pl_depthwise *
 
 #ifdef __ARM_FEATURE_DSP
 
-/* Runs the assembly where it can; 0 where it cannot. */
-static int run(const pl_depthwise *op, const pl_row *row, const int32_t stride)
+/* What the assembly needs; 0 where it cannot do the row. */
+static int prepare(const pl_depthwise *op, const pl_row *row, const int32_t stride, pl_dw3 *job)
 {
     const pl_requant *q = &op->requant;
     const int8_t *inside = row->in[0] ? row->in[0] : row->in[1] ? row->in[1] : row->in[2];
-    const int32_t reach = row->valid + row->left; /* columns from the first window's first to the right edge */
-    if (q->fast != PL_SINGLE || row->left > 1 || row->valid < 2) {
+    const int32_t channels = op->channels;
+    const int32_t reach = row->valid + row->left;         /* columns from the first window's first to the right edge */
+    const int32_t needed = (row->columns - 1) * stride + 2; /* of them, but for the last window's last */
+    if (q->fast == PL_BY_RULE || row->left > 1 || needed > reach) {
         return 0;
     }
+    /* steps of the loop: stride 1 has two outputs more, stride 2 one */
+    const int32_t steps = row->columns + stride - 3;
+    const int32_t round = stride == 1 ? PL_DW3_ROUND_S1 : PL_DW3_ROUND_S2;
+    const int32_t over = steps % round;
+    const int32_t column = stride == 1 ? steps + 2 : steps * 2 + 1; /* the one that follows the loop */
+    const int8_t *in = row->in[0] ? row->in[0] : inside;
+    job->row1 = (row->in[1] ? row->in[1] : inside) - in;
+    job->row2 = (row->in[2] ? row->in[2] : inside) - in;
+    job->store = row->out - in - (3 - row->left) * channels;
+    job->channels = op->channels;
+    job->length = (uint32_t)((column - row->left) * channels);
+    job->end = in + job->length - 1;
+    job->mode = (row->left ? 0 : PL_DW3_NO_LEAD) | (row->in[0] && row->in[1] && row->in[2] ? 0 : PL_DW3_BORDER);
+    job->weights = op->weights;
+    job->weights_end = op->weights + 12 * channels;
+    job->scale = q->scale;
+    job->padding = ((uint32_t)op->input_zero & 0xffffu) * 0x10001u;
+    job->out = row->out - 1;
+    job->shifts = q->shifts;
+    job->twice = 2 * q->zero + 1;
+    job->last = needed < reach ? PL_DW3_INSIDE : job->padding;
+    job->mask01 = (row->in[0] ? 0xffffu : 0u) | (row->in[1] ? 0xffff0000u : 0u);
+    job->mask2 = row->in[2] ? 0xffffffffu : 0u;
+    /* the loop ends with the row; behind its entries comes that of no step and, at stride 1, that of one output */
+    job->entry = (uint32_t)(steps < 0 ? round + 1 : steps == 0 ? round : over ? round - over : 0);
+    job->zero = q->zero;
+    return 1;
+}
+
+static inline __attribute__((always_inline)) int run(const pl_depthwise *op, const pl_row *row, const int32_t stride,
+                                                     pl_dw3_kernel *single, pl_dw3_kernel *tflite)
+{
     pl_dw3 job;
-    job.in = row->in[0] ? row->in[0] : inside;
-    job.row1 = (row->in[1] ? row->in[1] : inside) - job.in;
-    job.row2 = (row->in[2] ? row->in[2] : inside) - job.in;
-    job.out = row->out;
-    job.weights = op->weights;
-    job.scale = q->scale;
-    job.channels = op->channels;
-    job.mask01 = (row->in[0] ? 0xffffu : 0u) | (row->in[1] ? 0xffff0000u : 0u);
-    job.mask2 = row->in[2] ? 0xffffffffu : 0u;
-    job.padding = ((uint32_t)op->input_zero & 0xffffu) * 0x10001u;
-    job.zero = q->zero;
-    job.lead = (uint32_t)row->left;
-    const int32_t inner = stride == 1 ? reach - 2 : (reach - 1) / 2;
-    job.main = (uint32_t)(inner < row->columns ? inner : row->columns);
-    job.tail = (uint32_t)row->columns - job.main;
-    if (stride == 1) {
-        pl_dw3_s1(&job);
+    if (!prepare(op, row, stride, &job)) {
+        return 0;
+    }
+    if (op->requant.fast == PL_SINGLE) {
+        single(&job);
     } else {
-        job.tail = job.tail && (reach & 1) == 0 ? 2 : job.tail;
-        pl_dw3_s2(&job);
+        tflite(&job);
     }
     return 1;
 }
 
-#else
-
-static int run(const pl_depthwise *op, const pl_row *row, const int32_t stride)
-{
-    (void)op;
-    (void)row;
-    (void)stride;
-    return 0;
-}
-
-#endif
-
 void pl_depthwise_3s1(const void *constants, const pl_row *row)
 {
-    if (!run(constants, row, 1)) {
+    if (!run(constants, row, 1, pl_dw3_s1, pl_dw3_s1_tflite)) {
         depthwise(constants, row, 1);
     }
 }
 
 void pl_depthwise_3s2(const void *constants, const pl_row *row)
 {
-    if (!run(constants, row, 2)) {
+    if (!run(constants, row, 2, pl_dw3_s2, pl_dw3_s2_tflite)) {
         depthwise(constants, row, 2);
     }
 }
+
+#else
+
+void pl_depthwise_3s1(const void *constants, const pl_row *row)
+{
+    depthwise(constants, row, 1);
+}
+
+void pl_depthwise_3s2(const void *constants, const pl_row *row)
+{
+    depthwise(constants, row, 2);
+}
+
+#endif
 
 #endif
