@@ -258,7 +258,7 @@ class UnicornBoard:
         """Faults, exceptions and the operator that runs, and quick stores.
 
         Unicorn takes a slow path (some 60 ns a store) through every page that may hold code or that a memory hook
-        watches. So SRAM is entered into its TLB as memory without code, and the hook for invalid accesses leaves it out.
+        watches. So SRAM enters its TLB as memory without code, and the hook for invalid accesses leaves it out.
         """
         sram = self.target.sram
         self.uc.ctl_set_tlb_mode(UC_TLB_VIRTUAL)
