@@ -43,8 +43,9 @@ enum { PL_BY_RULE, PL_SINGLE, PL_TFLITE };
 
 /* Weights of two output channels lie interleaved so that SXTB16 of a word gives one channel's pair and SXTB16 with ROR 8
  * the other's: bytes (a[i], b[i], a[j], b[j]). In order PL_SPLIT the pairs of every four inputs are (0,2) and (1,3), as
- * SXTB16 splits four input bytes, and every kernel row is padded to a multiple of 4 inputs; in order PL_FLAT they are (0,1)
- * and (2,3) over the whole window. Padding has weight 0. */
+ * SXTB16 splits four input bytes, and every kernel row is padded to a multiple of 4 inputs. In order PL_FLAT so are the whole fours of
+ * every kernel row, one row after the other; then what is left of the rows follows without gaps in pairs (0,1), (2,3).
+ * Padding has weight 0. */
 enum { PL_SPLIT, PL_FLAT };
 
 typedef struct {

@@ -65,7 +65,7 @@ static inline int32_t pl_rounded_division(int32_t total, int32_t count)
  * goes in below the shift: `addend` is pl_tflite_addend. */
 static inline int32_t pl_tflite_fast(int32_t acc, int32_t multiplier, int32_t addend, int32_t right)
 {
-    return pl_saturate8(pl_smmlar(pl_shift_left(acc, 1), multiplier, addend + (acc >> 31)) >> right);
+    return pl_saturate8(pl_smmlar(pl_shift_left(acc, 1), multiplier, addend - (acc < 0)) >> right);
 }
 
 /* half + zero point, both before the shift */

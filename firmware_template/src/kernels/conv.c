@@ -12,12 +12,17 @@ static int32_t round_up4(int32_t n)
 static int32_t weight(const pl_conv *op, int32_t o, int32_t ky, int32_t i)
 {
     const int32_t span = op->kernel_w * op->channels_in;
-    const int32_t split = op->order == PL_SPLIT;
-    const int32_t row = split ? round_up4(span) : span;
-    const int32_t total = round_up4(op->kernel_h * row);
-    const int32_t k = ky * row + i;
-    const int32_t pair = split ? k & 1 : k >> 1 & 1;
-    const int32_t half = split ? k >> 1 & 1 : k & 1;
+    const int32_t fours = span & ~3;
+    const int32_t row = op->order == PL_SPLIT ? round_up4(span) : fours;
+    const int32_t total = op->order == PL_SPLIT ? op->kernel_h * row : round_up4(op->kernel_h * span);
+    int32_t k = ky * row + i;
+    int32_t pair = k & 1;
+    int32_t half = k >> 1 & 1;
+    if (op->order == PL_FLAT && i >= fours) {
+        k = op->kernel_h * fours + ky * (span - fours) + i - fours;
+        pair = k >> 1 & 1;
+        half = k & 1;
+    }
     return op->weights[(o >> 1) * 2 * total + (k & ~3) * 2 + pair * 4 + half * 2 + (o & 1)];
 }
 

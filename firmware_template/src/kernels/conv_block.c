@@ -24,37 +24,40 @@ static void accumulate(const pl_block *block, uint32_t pair, int32_t pixels, int
     }
 }
 
-static void finished(const pl_block *block, int32_t pixels)
+static int32_t finished(const pl_block *block, uint32_t channel, int32_t acc)
+{
+    const int32_t multiplier = block->scale[channel].multiplier;
+    if (block->finish == PL_FINISH_TFLITE) {
+        const int32_t right = -block->shifts[channel];
+        return pl_tflite_fast(acc, multiplier, pl_tflite_addend(block->zero, right), right);
+    }
+    return pl_saturate8(pl_smmlar(acc, multiplier, block->finish));
+}
+
+static void all_pairs(const pl_block *block, int32_t pixels)
 {
     int32_t acc[2][4];
     for (uint32_t pair = 0; pair < block->pairs; pair++) {
         accumulate(block, pair, pixels, acc);
-        for (int32_t lane = 0; lane < 2; lane++) {
-            const int32_t multiplier = block->scale[2 * pair + (uint32_t)lane].multiplier;
-            for (int32_t p = 0; p < pixels; p++) {
-                const int32_t value = pl_saturate8(pl_smmlar(acc[lane][p], multiplier, block->zero));
-                block->out[(uint32_t)p * block->out_stride + 2 * pair + (uint32_t)lane] = (int8_t)value;
+        for (uint32_t lane = 0; lane < 2; lane++) {
+            if (block->finish == PL_FINISH_RAW) {
+                memcpy(block->out + 4 * pixels * (int32_t)lane, acc[lane], 4 * (size_t)pixels);
+                continue;
             }
+            const uint32_t channel = 2 * pair + lane;
+            for (int32_t p = 0; p < pixels; p++) {
+                block->out[(uint32_t)p * block->out_stride + channel] = (int8_t)finished(block, channel, acc[lane][p]);
+            }
+        }
+        if (block->finish == PL_FINISH_RAW) {
+            return;
         }
     }
 }
 
-static void raw(const pl_block *block, int32_t pixels)
-{
-    int32_t acc[2][4];
-    accumulate(block, 0, pixels, acc);
-    for (int32_t lane = 0; lane < 2; lane++) {
-        memcpy(block->out + 4 * pixels * lane, acc[lane], 4 * (size_t)pixels);
-    }
-}
-
-void pl_block1(const pl_block *block) { finished(block, 1); }
-void pl_block2(const pl_block *block) { finished(block, 2); }
-void pl_block3(const pl_block *block) { finished(block, 3); }
-void pl_block4(const pl_block *block) { finished(block, 4); }
-void pl_block1_raw(const pl_block *block) { raw(block, 1); }
-void pl_block2_raw(const pl_block *block) { raw(block, 2); }
-void pl_block3_raw(const pl_block *block) { raw(block, 3); }
-void pl_block4_raw(const pl_block *block) { raw(block, 4); }
+void pl_block1(const pl_block *block) { all_pairs(block, 1); }
+void pl_block2(const pl_block *block) { all_pairs(block, 2); }
+void pl_block3(const pl_block *block) { all_pairs(block, 3); }
+void pl_block4(const pl_block *block) { all_pairs(block, 4); }
 
 #endif

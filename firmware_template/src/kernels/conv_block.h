@@ -13,14 +13,16 @@ typedef struct {
     uint32_t pair_bytes;  /* weights of one channel pair: 2 * inputs, inputs a multiple of 4 */
     uint32_t out_stride;  /* bytes from pixel to pixel */
     uint32_t pairs;       /* channel pairs, at least 1 */
-    int32_t zero;         /* zero point of the output */
+    int32_t finish;       /* PL_SINGLE: the zero point, else a PL_FINISH_* */
+    const int8_t *shifts; /* the rest: PL_FINISH_TFLITE only */
+    int32_t zero;
 } pl_block;
+
+/* PL_FINISH_RAW: the sums of ONE channel pair as int32 [2][pixels] at `out`. */
+enum { PL_FINISH_TFLITE = 0x100, PL_FINISH_RAW = 0x200 };
 
 typedef void pl_block_kernel(const pl_block *block);
 
-/* Requantised outputs, for PL_SINGLE and an even number of channels. */
 pl_block_kernel pl_block1, pl_block2, pl_block3, pl_block4;
-/* Accumulators of ONE channel pair as int32 [2][pixels] at `out`. */
-pl_block_kernel pl_block1_raw, pl_block2_raw, pl_block3_raw, pl_block4_raw;
 
 #endif

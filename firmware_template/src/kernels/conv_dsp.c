@@ -44,6 +44,8 @@ static void widen_split(const int8_t *from, int32_t count, uint32_t *to, int32_t
 {
     if (pixels == 4) { /* nearly always: offsets that the instructions can hold */
         widen(from, count, to, 4);
+    } else if (pixels == 3) {
+        widen(from, count, to, 3);
     } else {
         widen(from, count, to, pixels);
     }
@@ -59,57 +61,54 @@ static void fill_split(int32_t value, int32_t count, uint32_t *to, int32_t pixel
     }
 }
 
-/* Element k of a window in flat order is halfword 2 * pixels * (k / 2) + k % 2. */
-static int16_t *flat_element(int16_t *to, int32_t k, int32_t pixels)
-{
-    return to + 2 * pixels * (k >> 1) + (k & 1);
-}
-
-/* `count` elements from element k on; `from` NULL: the value `fill`. */
-static void widen_flat(const int8_t *from, int32_t fill, int32_t k, int32_t count, int16_t *to, int32_t pixels)
-{
-    int16_t *next = flat_element(to, k, pixels);
-    for (int32_t i = 0; i < count; i++) {
-        *next = from ? from[i] : (int16_t)fill;
-        next += (k + i) & 1 ? 2 * pixels - 1 : 1;
-    }
-}
-
-/* A whole window inside the map in flat order: 2 loads, PKHBT and a store for two inputs. */
+/* A whole window inside the map in order PL_FLAT: the fours of every row as in PL_SPLIT, then what is left of the rows in pairs. */
 static inline __attribute__((always_inline)) void widen_inside(
-    const pl_conv *op, const pl_row *row, int32_t start, uint32_t *to, const int32_t pixels)
+    const pl_row *row, int32_t offset, uint32_t *to, const int32_t pixels, const int32_t kernel_h, const int32_t span)
 {
-    const int32_t span = op->kernel_w * op->channels_in;
+    const int32_t fours = span & ~3;
+    uint32_t *rest = to + (kernel_h * fours >> 1) * pixels;
     uint32_t left_over = 0;
-    int32_t odd = 0; /* a row ended amid a pair: its last input is left over */
-    for (int32_t ky = 0; ky < op->kernel_h; ky++) {
-        const int8_t *from = row->in[ky] + start * op->channels_in;
-        int32_t count = span;
-        if (odd) {
-            *to = pl_pack(left_over, (uint32_t)*from++);
-            to += pixels;
-            count--;
+    int32_t odd = 0;
+#pragma GCC unroll 3
+    for (int32_t ky = 0; ky < kernel_h; ky++) {
+        const int8_t *from = row->in[ky] + offset;
+#pragma GCC unroll 2
+        for (int32_t i = 0; i < fours; i += 4, to += 2 * pixels) {
+            const uint32_t word = pl_load4(from + i);
+            to[0] = pl_sxtb16(word);
+            to[pixels] = pl_sxtb16_odd(word);
         }
-        for (; count >= 4; count -= 4) {
-            to[0] = pl_pack((uint32_t)from[0], (uint32_t)from[1]);
-            to[pixels] = pl_pack((uint32_t)from[2], (uint32_t)from[3]);
-            from += 4;
-            to += 2 * pixels;
-        }
-        if (count >= 2) {
-            to[0] = pl_pack((uint32_t)from[0], (uint32_t)from[1]);
-            from += 2;
-            to += pixels;
-            count -= 2;
-        }
-        odd = count;
-        if (odd) {
-            left_over = (uint32_t)*from;
+        for (int32_t i = fours; i < span; i++) {
+            if (odd) {
+                *rest = pl_pack(left_over, (uint32_t)from[i]);
+                rest += pixels;
+            }
+            left_over = (uint32_t)from[i];
+            odd = !odd;
         }
     }
     if (odd) {
-        *to = pl_pack(left_over, 0);
+        *rest = pl_pack(left_over, 0);
     }
+}
+
+/* Element (ky, i) of a window, counted as in the layout of the weights: its halfword in the words of one pixel. */
+static int32_t halfword(const pl_conv *op, int32_t ky, int32_t i, int32_t pixels)
+{
+    const int32_t span = op->kernel_w * op->channels_in;
+    const int32_t fours = span & ~3;
+    int32_t pair;
+    int32_t half;
+    if (op->order == PL_SPLIT || i < fours) {
+        const int32_t k = ky * (op->order == PL_SPLIT ? (span + 3) & ~3 : fours) + i;
+        pair = (k >> 2) * 2 + (k & 1);
+        half = k >> 1 & 1;
+    } else {
+        const int32_t k = op->kernel_h * fours + ky * (span - fours) + i - fours;
+        pair = k >> 1;
+        half = k & 1;
+    }
+    return 2 * pixels * pair + half;
 }
 
 /* One window that begins at column `start` of the row pointers, into `to` (the words of its pixel). */
@@ -122,36 +121,32 @@ static void widen_window(const pl_conv *op, const pl_row *row, int32_t start, ui
     int32_t end = row->valid - start; /* columns of the window up to the right edge */
     end = end > kernel_w ? kernel_w : end < lead ? lead : end;
     if (op->order == PL_FLAT && lead == 0 && end == kernel_w && row->in[0] && row->in[op->kernel_h - 1]) {
-        if (pixels == 4) {
-            widen_inside(op, row, start, to, 4);
+        if (pixels == 4 && op->kernel_h == 3 && span == 9) { /* the usual first layer, 3x3 on RGB: all unrolled */
+            widen_inside(row, start * channels, to, 4, 3, 9);
         } else {
-            widen_inside(op, row, start, to, pixels);
+            widen_inside(row, start * channels, to, pixels, op->kernel_h, span);
         }
         return;
     }
     for (int32_t ky = 0; ky < op->kernel_h; ky++) {
         const int8_t *in = row->in[ky];
-        const int8_t *from = in ? in + (start + lead) * channels : NULL;
         const int32_t first = in ? lead * channels : span;
-        const int32_t inner = in ? (end - lead) * channels : 0;
-        if (op->order == PL_SPLIT) {
-            if (inner == span) {
-                widen_split(from, span, to, pixels);
-            } else if (kernel_w == 1) {
-                fill_split(op->input_zero, span, to, pixels);
-            } else { /* channels_in * columns need not be a multiple of 4 here: element by element */
-                for (int32_t k = 0; k < span; k++) {
-                    const int32_t value = k >= first && k < first + inner ? from[k - first] : op->input_zero;
-                    int16_t *pair = (int16_t *)(to + ((k >> 2) * 2 + (k & 1)) * pixels);
-                    pair[k >> 1 & 1] = (int16_t)value;
-                }
-            }
+        const int32_t behind = in ? end * channels : span;
+        const int8_t *from = in ? in + start * channels : NULL;
+        if (op->order == PL_SPLIT && (first & 3) == 0 && (behind == span || (behind & 3) == 0)) {
+            fill_split(op->input_zero, first, to, pixels);
+            widen_split(from + first, behind - first, to + (first >> 1) * pixels, pixels);
+            fill_split(op->input_zero, span - behind, to + (behind >> 1) * pixels, pixels);
             to += ((span + 3) >> 2) * 2 * pixels;
-        } else {
-            const int32_t k = ky * span;
-            widen_flat(NULL, op->input_zero, k, first, (int16_t *)to, pixels);
-            widen_flat(from, 0, k + first, inner, (int16_t *)to, pixels);
-            widen_flat(NULL, op->input_zero, k + first + inner, span - first - inner, (int16_t *)to, pixels);
+            continue;
+        }
+        for (int32_t i = 0; i < span; i++) {
+            const int32_t value = i >= first && i < behind ? from[i] : op->input_zero;
+            const int32_t row_of = op->order == PL_SPLIT ? 0 : ky; /* `to` has moved on where rows are whole */
+            ((int16_t *)to)[halfword(op, row_of, i, pixels)] = (int16_t)value;
+        }
+        if (op->order == PL_SPLIT) {
+            to += ((span + 3) >> 2) * 2 * pixels;
         }
     }
 }
@@ -163,22 +158,22 @@ static int32_t window_inputs(const pl_conv *op)
     return op->order == PL_SPLIT ? op->kernel_h * ((span + 3) & ~3) : (op->kernel_h * span + 3) & ~3;
 }
 
-/* All output channels of `pixels` widened windows; `block` is ready but for its output. */
-static void finish_any(const pl_conv *op, pl_block block, int8_t *out, int32_t pixels)
+static pl_block_kernel *const blocks[] = {pl_block1, pl_block2, pl_block3, pl_block4};
+
+/* Channels whose requantisation the block kernels do not do: all by a slow rule, else an odd channel at the end. */
+static void finish_raw(const pl_conv *op, pl_block block, int32_t first, int32_t pixels)
 {
-    static pl_block_kernel *const raw[] = {pl_block1_raw, pl_block2_raw, pl_block3_raw, pl_block4_raw};
     const pl_requant *q = &op->requant;
     const int32_t channels = op->channels_out;
-    int32_t first = 0;
-    if (q->fast == PL_SINGLE) { /* only the last channel, without a partner, is left */
-        first = channels - 1;
-        block.weights += block.pairs * block.pair_bytes;
-    }
+    int8_t *out = block.out;
+    block.weights += (uint32_t)(first >> 1) * block.pair_bytes;
+    block.pairs = 1;
+    block.finish = PL_FINISH_RAW;
     for (int32_t c = first; c < channels; c += 2) {
         int32_t acc[8];
         block.scale = q->scale + c;
         block.out = (int8_t *)acc;
-        raw[pixels - 1](&block);
+        blocks[pixels - 1](&block);
         block.weights += block.pair_bytes;
         pl_requantise_run(q, c, acc, pixels, out + c, channels);
         if (c + 1 < channels) {
@@ -189,19 +184,30 @@ static void finish_any(const pl_conv *op, pl_block block, int8_t *out, int32_t p
 
 static pl_block block_of(const pl_conv *op, const pl_row *row)
 {
+    const pl_requant *q = &op->requant;
     const uint32_t channels = op->channels_out;
-    return (pl_block){row->scratch, op->weights, op->requant.scale, row->out, 2u * (uint32_t)window_inputs(op), channels,
-                      channels / 2, op->requant.zero};
+    return (pl_block){
+        .x = row->scratch,
+        .weights = op->weights,
+        .scale = q->scale,
+        .out = row->out,
+        .pair_bytes = 2u * (uint32_t)window_inputs(op),
+        .out_stride = channels,
+        .pairs = q->fast == PL_BY_RULE ? 0 : channels / 2,
+        .finish = q->fast == PL_TFLITE ? PL_FINISH_TFLITE : q->zero,
+        .shifts = q->shifts,
+        .zero = q->zero,
+    };
 }
 
+/* All output channels of `pixels` widened windows. */
 static inline __attribute__((always_inline)) void finish_block(const pl_conv *op, pl_block *block, int32_t pixels)
 {
-    static pl_block_kernel *const plain[] = {pl_block1, pl_block2, pl_block3, pl_block4};
-    if (op->requant.fast == PL_SINGLE && block->pairs) {
-        plain[pixels - 1](block);
+    if (block->pairs) {
+        blocks[pixels - 1](block);
     }
-    if (op->requant.fast != PL_SINGLE || op->channels_out & 1) {
-        finish_any(op, *block, block->out, pixels);
+    if (2 * block->pairs < op->channels_out) {
+        finish_raw(op, *block, (int32_t)(2 * block->pairs), pixels);
     }
     block->out += pixels * op->channels_out;
 }

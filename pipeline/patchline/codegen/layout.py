@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from patchline.network.ir import Int8Array, Int32Array
 
 Order = Literal["split", "flat"]
-"""Which inputs share a word: `split` is (0,2), (1,3) of every four, as SXTB16 takes a word apart, every kernel row
-padded to a multiple of 4; `flat` is (0,1), (2,3) over the whole window."""
+"""Which inputs share a word (kernels.h). `split`: (0,2), (1,3) of every four, as SXTB16 takes a word apart, every
+kernel row padded to a multiple of 4; `flat`: the same for the whole fours of every row, then the rest of all rows
+in pairs."""
 
 
 def round_up(value: int, multiple: int) -> int:
@@ -27,13 +28,20 @@ def conv_weights(weights: Int8Array, order: Order) -> Int8Array:
     """[out, kh, kw, in] as [channel pair][four inputs][pair of inputs][half][channel of the pair]."""
     out, kernel_h = weights.shape[:2]
     rows = weights.reshape(out, kernel_h, -1)
+    fours = rows.shape[2] - rows.shape[2] % 4
     if order == "split":
-        rows = _pad_last(rows, 4)
-    flat = _pad_last(rows.reshape(out, -1), 4)
-    flat = np.pad(flat, ((0, out % 2), (0, 0)))
-    quads = flat.reshape(len(flat) // 2, 2, -1, 2, 2)  # pair, channel, four, then (half, pair of inputs) or the reverse
-    axes = (0, 2, 4, 3, 1) if order == "split" else (0, 2, 3, 4, 1)
-    return np.ascontiguousarray(quads.transpose(axes)).reshape(-1)
+        rows, fours = _pad_last(rows, 4), round_up(rows.shape[2], 4)
+    whole, rest = rows[..., :fours].reshape(out, -1), rows[..., fours:].reshape(out, -1)
+    return np.ascontiguousarray(
+        np.concatenate([_channel_pairs(whole, (0, 2, 4, 3, 1)), _channel_pairs(rest, (0, 2, 3, 4, 1))], axis=1)
+    ).reshape(-1)
+
+
+def _channel_pairs(weights: Int8Array, axes: tuple[int, ...]) -> Int8Array:
+    """[out, inputs] as [channel pair, bytes]; `axes` orders [pair, channel, four, half of it, which of two]."""
+    padded = np.pad(_pad_last(weights, 4), ((0, len(weights) % 2), (0, 0)))
+    quads = padded.reshape(len(padded) // 2, 2, -1, 2, 2)
+    return quads.transpose(axes).reshape(len(quads), -1)
 
 
 def depthwise_weights(weights: Int8Array) -> Int8Array:

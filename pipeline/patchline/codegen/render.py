@@ -112,7 +112,8 @@ def board_make(target: Target) -> str:
     fpu = {"cortex-m4": "fpv4-sp-d16", "cortex-m7": "fpv5-sp-d16"}[target.core]
     flags = f"-mfloat-abi=hard -mfpu={fpu}" if target.fpu else "-mfloat-abi=soft"
     dual = int(target.core == "cortex-m7")  # the assembly kernels order their instructions by it
-    return f"CPU_FLAGS := -mcpu={target.core} -mthumb {flags} -DPL_DUAL_ISSUE={dual}\nUART := {UART_DRIVERS[target.uart.kind]}\n"
+    flags = f"-mcpu={target.core} -mthumb {flags} -DPL_DUAL_ISSUE={dual}"
+    return f"CPU_FLAGS := {flags}\nUART := {UART_DRIVERS[target.uart.kind]}\n"
 
 
 def _decimal(scale: float) -> dict[str, int]:
