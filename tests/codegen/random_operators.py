@@ -36,12 +36,14 @@ class Maker:
 
     def __init__(self, draw, rng: np.random.Generator) -> None:
         self.draw, self.rng = draw, rng
-        height, width, channels = draw(st.integers(1, 9)), draw(st.integers(1, 11)), draw(st.integers(1, 13))
-        self.source = Tensor("input", height, width, channels, 0.05, self.zero())
+        self.source = Tensor("input", *self.source_shape(), 0.05, self.zero())
         self.tensors = {"input": self.source}
         self.ops: list[Op] = []
         # a second tensor of the input's shape, at another zero point
         self.other = self.add(Lookup, self.source.shape, table=self.values((256,)))
+
+    def source_shape(self) -> tuple[int, int, int]:
+        return self.draw(st.integers(1, 9)), self.draw(st.integers(1, 11)), self.draw(st.integers(1, 13))
 
     def zero(self) -> int:
         return self.draw(st.sampled_from([-128, 127, 0, 5, -77]))

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from patchline import targets
 from patchline.network import validate
 from patchline.schedule import layer_plan
+from random_maps import map_networks
 from random_operators import operator_networks
 
 TARGET = targets.load("stm32f746")
@@ -19,3 +20,12 @@ def test_kernels_equal_the_reference(check_on_host, emulate_dsp, case, mode):
     network, images = case
     validate.check(network)
     check_on_host(network, layer_plan(network, TARGET, mode), images, emulate_dsp=emulate_dsp)
+
+
+@pytest.mark.parametrize("emulate_dsp", [False, True], ids=["portable", "dsp"])
+@settings(max_examples=15)
+@given(map_networks())
+def test_kernels_by_blocks_equal_the_reference(check_on_host, emulate_dsp, case):
+    network, images = case
+    validate.check(network)
+    check_on_host(network, layer_plan(network, TARGET, "pulled"), images, emulate_dsp=emulate_dsp)

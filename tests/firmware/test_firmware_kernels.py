@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from patchline import targets
 from patchline.network import reference
 from patchline.schedule import layer_plan, solve
+from random_maps import map_networks
 from random_networks import networks
 from random_operators import operator_networks
 
@@ -21,6 +22,16 @@ def expected(network, image) -> np.ndarray:
 @settings(max_examples=3)
 @given(operator_networks(count=24))
 def test_kernels_equal_the_reference(make_firmware, target, case):
+    network, images = case
+    board = make_firmware(network, layer_plan(network, targets.load(target)))
+    for image in images:
+        assert np.array_equal(board.outputs(image), expected(network, image))
+
+
+@pytest.mark.parametrize("target", ["stm32f412", "stm32f746"])
+@settings(max_examples=4)
+@given(map_networks(count=16))
+def test_kernels_by_blocks_equal_the_reference(make_firmware, target, case):
     network, images = case
     board = make_firmware(network, layer_plan(network, targets.load(target)))
     for image in images:

@@ -63,7 +63,9 @@ pl_kernel pl_conv_pointwise; /* 1x1 without padding, order PL_SPLIT; scratch: 4 
 pl_kernel pl_conv_dense;     /* one output column, no padding, order PL_SPLIT; no scratch */
 
 /* Weights, channel by channel, so that SXTB16 yields pairs of rows. A 3x3 kernel takes 12 bytes: 00 01 10 11  02 20 12 21  22 and
- * three zeros (row, column). Others: [pairs of rows][pairs of columns] of four bytes, 00 01 10 11, with zeros beyond the kernel. */
+ * three zeros (row, column). Others: [pairs of rows][pairs of columns] of four bytes, 00 01 10 11, with zeros beyond the kernel.
+ * 5x5 and 7x7: in place of the last column's partner stands the sum of the pair's weights, its low byte (signed) above its high one;
+ * at column stride 2 the even columns come before the odd ones. */
 typedef struct {
     const int8_t *weights;
     pl_requant requant;

@@ -8,6 +8,9 @@ static int32_t weight(const pl_depthwise *op, int32_t channel, int32_t ky, int32
     if (op->kernel_w == 3 && op->kernel_h == 3) {
         return op->weights[channel * 12 + place_3x3[ky][kx]];
     }
+    if (op->stride == 2 && op->kernel_w == op->kernel_h && (op->kernel_w == 5 || op->kernel_w == 7)) {
+        kx = kx & 1 ? (op->kernel_w + kx) >> 1 : kx >> 1; /* even columns first */
+    }
     const int32_t across = (op->kernel_w + 1) >> 1;
     const int32_t down = (op->kernel_h + 1) >> 1;
     const int32_t quad = (channel * down + (ky >> 1)) * across + (kx >> 1);

@@ -1,133 +1,200 @@
 /* Depthwise convolution 5x5 and 7x7 with the ARMv7E-M DSP instructions.
  *
  * Channel by channel, the columns that up to 16 outputs need are gathered into scratch as pairs of rows, (0,1), (2,3), ..., with the
- * zero point in place of padding. Then a product of two rows takes one SMLAD, and four outputs share each loaded pair.
- * Cortex-M4: gathering about 3.5 cycles an input; 5x5 at stride 1 then takes 60 SMLAD and about 45 cycles of loads for the
- * 100 products of four outputs.
+ * zero point in place of padding. Then a product of two rows takes one SMLAD, and up to five outputs share each loaded pair. Pairs of
+ * rows that lie outside the map as a whole are left out: codegen has put their sums of weights beside the weights.
  */
 #include <stddef.h>
 
+#include "depthwise_large.h"
 #include "patchline/requantise.h"
 
 #if PL_DSP
 
 /* CHUNK is known to patchline.schedule.memory: scratch is [pairs of rows][columns of CHUNK outputs] words. */
-enum { BLOCK = 4, CHUNK = 16, MAX_KERNEL = 7 };
+enum { CHUNK = 16, FIVE = 5 };
 
-/* `count` columns of all rows of one channel, `pitch` words from pair to pair; every row lies inside the map. */
-static inline __attribute__((always_inline)) void gather_inside(
-    uint32_t *to, const int32_t pitch, const int8_t *const *rows, int32_t offset, int32_t channels, int32_t count,
-    const int32_t kernel)
+/* Outputs of the next chunk: whole blocks of five where several chunks are needed. */
+static int32_t chunk_of(int32_t columns)
 {
-    const int8_t *in[MAX_KERNEL] = {NULL};
-#pragma GCC unroll 7
-    for (int32_t i = 0; i < kernel; i++) {
-        in[i] = rows[i] + offset;
-    }
-    int32_t at = 0;
-    for (const uint32_t *end = to + count; to != end; to++) {
-#pragma GCC unroll 3
-        for (int32_t pair = 0; pair < kernel / 2; pair++) {
-            const uint32_t upper = (uint32_t)in[2 * pair][at];
-            const uint32_t lower = (uint32_t)in[2 * pair + 1][at];
-            to[pair * pitch] = pl_pack(upper, lower);
-        }
-        to[kernel / 2 * pitch] = (uint32_t)in[kernel - 1][at]; /* its partner has weight 0 */
-        at += channels;
-    }
+    const int32_t chunks = (columns + CHUNK - 1) / CHUNK;
+    const int32_t even = (columns + chunks - 1) / chunks;
+    return chunks == 1 ? columns : even > CHUNK - 1 ? CHUNK : (even + FIVE - 1) / FIVE * FIVE;
 }
 
-/* The same where some rows lie outside the map, one pair of rows after the other. */
-static __attribute__((noinline)) void gather_border(
-    uint32_t *to, int32_t pitch, const int8_t *const *rows, int32_t offset, int32_t channels, int32_t count, int32_t kernel,
-    const int8_t *zero)
+/* The rows and columns of the map that outputs from column x on take in, and where they go. */
+static void gather_plan(pl_dwl *job, const pl_depthwise *op, const pl_row *row, int32_t x, int32_t kernel, int32_t pitch)
 {
-    for (int32_t i = 0; i < kernel; i += 2, to += pitch) {
-        const int8_t *below = i + 1 < kernel ? rows[i + 1] : NULL;
-        const int8_t *a = rows[i] ? rows[i] + offset : zero;
-        const int8_t *b = below ? below + offset : zero;
-        const int32_t step_a = rows[i] ? channels : 0;
-        const int32_t step_b = below ? channels : 0;
-        for (int32_t x = 0; x < count; x++) {
-            to[x] = pl_pack((uint32_t)*a, (uint32_t)*b);
-            a += step_a;
-            b += step_b;
+    const int32_t first = x * op->stride - row->left;
+    const int32_t needed = ((int32_t)job->outputs - 1) * op->stride + kernel;
+    const int32_t lead = first < 0 ? -first : 0; /* columns left of the map; fewer than the kernel has */
+    int32_t end = row->valid - first;
+    end = end > needed ? needed : end < lead ? lead : end;
+    const int32_t count = end - lead;
+    const int32_t unit = count >= FIVE ? FIVE : count >= 3 ? 3 : 1;
+    job->unit = (uint32_t)unit;
+    job->units = (uint32_t)(count / unit);
+    job->tail = count % unit ? (uint32_t)(count - unit) : 0;
+    int16_t *to = (int16_t *)row->scratch + 2 * lead;
+    pl_dwl_line *line = job->lines;
+    for (int32_t i = 0; i < kernel && end > lead; i++) {
+        if (row->in[i]) {
+            *line++ = (pl_dwl_line){row->in[i] + (first + lead) * op->channels, to + (i >> 1) * pitch * 2 + (i & 1)};
         }
     }
+    line->in = NULL;
 }
 
-/* acc[j] += the products of one pair of rows for four outputs. */
-static inline __attribute__((always_inline)) void products(
-    int32_t *acc, const uint32_t *x, const int8_t *w, const int32_t kernel, const int32_t stride)
-{
-    uint32_t weights = 0;
-#pragma GCC unroll 7
-    for (int32_t kx = 0; kx < kernel; kx++) {
-        if ((kx & 1) == 0) {
-            weights = pl_load4(w + 2 * kx);
-        }
-        const uint32_t pair = kx & 1 ? pl_sxtb16_odd(weights) : pl_sxtb16(weights);
-#pragma GCC unroll 4
-        for (int32_t j = 0; j < BLOCK; j++) {
-            acc[j] = pl_smlad(x[j * stride + kx], pair, acc[j]);
-        }
-    }
-}
-
-static inline __attribute__((always_inline)) void depthwise(
-    const pl_depthwise *op, const pl_row *row, const int32_t kernel, const int32_t stride)
+/* The pairs of rows that count; the sums of the others go into the bias. */
+static void pairs_plan(pl_dwl *job, const pl_row *row, int32_t kernel, int32_t pitch)
 {
     const int32_t pairs = (kernel + 1) / 2;
-    const int32_t pitch = (CHUNK - 1) * stride + kernel;
-    const int32_t weight_row = 4 * pairs;
-    const int32_t channels = op->channels;
-    const uint32_t padding = ((uint32_t)op->input_zero & 0xffffu) * 0x10001u;
-    uint32_t *line = row->scratch;
-    int32_t whole = 1;
-    for (int32_t i = 0; i < kernel; i++) {
-        whole &= row->in[i] != NULL;
-    }
-    for (int32_t x = 0; x < row->columns; x += CHUNK) {
-        const int32_t outputs = row->columns - x < CHUNK ? row->columns - x : CHUNK;
-        const int32_t first = x * stride - row->left;
-        const int32_t needed = (outputs - 1) * stride + kernel;
-        const int32_t lead = first < 0 ? -first : 0; /* columns left of the map; fewer than the kernel has */
-        int32_t end = row->valid - first;
-        end = end > needed ? needed : end < lead ? lead : end;
-        const int8_t *w = op->weights;
-        for (int32_t p = 0; p < pairs; p++) { /* the same for all channels */
-            for (int32_t i = 0; i < lead; i++) {
-                line[p * pitch + i] = padding;
-            }
-            for (int32_t i = end; i < needed; i++) {
-                line[p * pitch + i] = padding;
-            }
+    const int32_t bytes = 4 * pairs; /* weights of a pair of rows */
+    int32_t from = pairs - 1;
+    int32_t to = 1;
+    int32_t *skipped = job->skipped;
+    for (int32_t p = 0; p < pairs; p++) {
+        if (row->in[2 * p] || (2 * p + 1 < kernel && row->in[2 * p + 1])) {
+            from = p < from ? p : from;
+            to = p + 1;
         }
-        for (int32_t channel = 0; channel < channels; channel++, w += pairs * weight_row) {
-            const int32_t offset = (first + lead) * channels + channel;
-            if (whole) {
-                gather_inside(line + lead, pitch, row->in, offset, channels, end - lead, kernel);
+    }
+    for (int32_t p = 0; p < pairs; p++) {
+        if (p < from || p >= to) {
+            *skipped++ = p * bytes + bytes - 4;
+        }
+    }
+    *skipped = -1;
+    job->x = (const uint32_t *)row->scratch + from * pitch;
+    job->x_bytes = (uint32_t)((to - from) * pitch * 4);
+    job->weights_first = (uint32_t)(from * bytes);
+    job->weights_bytes = (uint32_t)(pairs * bytes);
+}
+
+/* Rules that the kernel does not know: its accumulators are requantised here. Not inlined: its sums take stack. */
+static __attribute__((noinline)) void run_by_rule(pl_dwl *job, pl_dwl_kernel *run, const pl_requant *requant)
+{
+    int32_t sums[CHUNK + FIVE - 1]; /* a block writes five */
+    int8_t *out = job->out;
+    const int32_t channels = (int32_t)job->channels;
+    const int32_t pitch = (int32_t)job->pitch;
+    job->channels = 1;
+    job->pitch = 4;
+    job->out = (int8_t *)sums;
+    for (int32_t channel = 0; channel < channels; channel++) {
+        run(job);
+        pl_requantise_run(requant, channel, sums, (int32_t)job->outputs, out + channel, pitch);
+        job->weights += job->weights_bytes;
+        job->scale++;
+        for (pl_dwl_line *line = job->lines; line->in; line++) {
+            line->in++;
+        }
+    }
+    job->out = out;
+}
+
+static void depthwise(const pl_depthwise *op, const pl_row *row, const int32_t kernel, pl_dwl_kernel *run)
+{
+    const pl_requant *q = &op->requant;
+    const int32_t pitch = (CHUNK - 1) * op->stride + kernel;
+    const uint32_t padding = ((uint32_t)op->input_zero & 0xffffu) * 0x10001u;
+    pl_dwl job = {
+        .shifts = q->shifts,
+        .in_pitch = op->channels,
+        .x_step = 4u * op->stride,
+        .addend = q->fast == PL_TFLITE ? 2 * q->zero + 1 : q->zero,
+        .rule = q->fast,
+        .zero_sum = pl_pack((uint32_t)op->input_zero, (uint32_t)op->input_zero << 8),
+    };
+    pairs_plan(&job, row, kernel, pitch);
+    int32_t outputs;
+    for (int32_t x = 0; x < row->columns; x += outputs) {
+        outputs = chunk_of(row->columns - x);
+        job.outputs = (uint32_t)outputs;
+        job.weights = op->weights;
+        job.scale = q->scale;
+        job.out = row->out + x * op->channels;
+        job.channels = op->channels;
+        job.pitch = op->channels;
+        gather_plan(&job, op, row, x, kernel, pitch);
+        uint32_t *line = row->scratch;
+        for (int32_t i = 0; i < (kernel + 1) / 2 * pitch; i++) {
+            line[i] = padding; /* what is not gathered stays padding for all channels */
+        }
+        if (q->fast == PL_BY_RULE) {
+            run_by_rule(&job, run, q);
+        } else {
+            run(&job);
+        }
+    }
+}
+
+#ifndef __ARM_FEATURE_DSP
+
+/* depthwise_large_armv7em.S in C */
+
+static void gather(const pl_dwl *job, int32_t channel)
+{
+    const int32_t count = (int32_t)(job->tail ? job->tail + job->unit : job->unit * job->units);
+    for (const pl_dwl_line *line = job->lines; line->in; line++) {
+        for (int32_t i = 0; i < count; i++) {
+            line->to[2 * i] = line->in[i * (int32_t)job->in_pitch + channel];
+        }
+    }
+}
+
+static int32_t sum(const uint32_t *x, const int8_t *w, int32_t bytes, int32_t kernel, int32_t stride)
+{
+    const int32_t pitch = (CHUNK - 1) * stride + kernel;
+    int32_t acc = 0;
+    for (const uint32_t *end = x + bytes / 4; x != end; x += pitch) {
+        for (int32_t slot = 0; slot < kernel; slot++) {
+            const int32_t even = (kernel + 1) / 2;
+            const int32_t kx = stride == 1 ? slot : slot < even ? 2 * slot : 2 * (slot - even) + 1;
+            const uint32_t word = pl_load4(w + (slot & ~1) * 2);
+            acc = pl_smlad(x[kx], slot & 1 ? pl_sxtb16_odd(word) : pl_sxtb16(word), acc);
+        }
+        w += 2 * kernel + 2;
+    }
+    return acc;
+}
+
+static void run_job(const pl_dwl *job, int32_t kernel, int32_t stride)
+{
+    const int8_t *w = job->weights;
+    for (int32_t channel = 0; channel < (int32_t)job->channels; channel++, w += job->weights_bytes) {
+        gather(job, channel);
+        int32_t bias = job->scale[channel].bias;
+        const int32_t multiplier = job->scale[channel].multiplier;
+        for (const int32_t *skipped = job->skipped; *skipped >= 0; skipped++) {
+            bias = pl_smlad(pl_sxtb16_odd(pl_load4(w + *skipped)), job->zero_sum, bias);
+        }
+        for (int32_t i = 0; i < (int32_t)job->outputs; i++) {
+            const uint32_t *x = job->x + i * stride;
+            const int32_t acc = bias + sum(x, w + job->weights_first, (int32_t)job->x_bytes, kernel, stride);
+            int8_t *out = job->out + i * (int32_t)job->pitch + channel;
+            if (job->rule == PL_BY_RULE) {
+                memcpy(out, &acc, 4);
+            } else if (job->rule == PL_SINGLE) {
+                *out = (int8_t)pl_saturate8(pl_smmlar(acc, multiplier, job->addend));
             } else {
-                gather_border(line + lead, pitch, row->in, offset, channels, end - lead, kernel, &op->input_zero);
-            }
-            const int32_t bias = op->requant.scale[channel].bias;
-            int8_t *out = row->out + x * channels + channel;
-            for (int32_t done = 0; done < outputs; done += BLOCK) {
-                int32_t acc[BLOCK] = {bias, bias, bias, bias};
-                for (int32_t p = 0; p < pairs; p++) {
-                    products(acc, line + p * pitch + done * stride, w + p * weight_row, kernel, stride);
-                }
-                const int32_t count = outputs - done < BLOCK ? outputs - done : BLOCK;
-                pl_requantise_run(&op->requant, channel, acc, count, out, channels);
-                out += BLOCK * channels;
+                const int32_t right = -job->shifts[channel];
+                *out = (int8_t)pl_tflite_fast(acc, multiplier, pl_shift_left(job->addend, (uint32_t)right - 1u), right);
             }
         }
     }
 }
 
-void pl_depthwise_5s1(const void *constants, const pl_row *row) { depthwise(constants, row, 5, 1); }
-void pl_depthwise_5s2(const void *constants, const pl_row *row) { depthwise(constants, row, 5, 2); }
-void pl_depthwise_7s1(const void *constants, const pl_row *row) { depthwise(constants, row, 7, 1); }
-void pl_depthwise_7s2(const void *constants, const pl_row *row) { depthwise(constants, row, 7, 2); }
+void pl_dwl_5s1(const pl_dwl *job) { run_job(job, 5, 1); }
+void pl_dwl_5s2(const pl_dwl *job) { run_job(job, 5, 2); }
+void pl_dwl_7s1(const pl_dwl *job) { run_job(job, 7, 1); }
+void pl_dwl_7s2(const pl_dwl *job) { run_job(job, 7, 2); }
+
+#endif
+
+void pl_depthwise_5s1(const void *constants, const pl_row *row) { depthwise(constants, row, 5, pl_dwl_5s1); }
+void pl_depthwise_5s2(const void *constants, const pl_row *row) { depthwise(constants, row, 5, pl_dwl_5s2); }
+void pl_depthwise_7s1(const void *constants, const pl_row *row) { depthwise(constants, row, 7, pl_dwl_7s1); }
+void pl_depthwise_7s2(const void *constants, const pl_row *row) { depthwise(constants, row, 7, pl_dwl_7s2); }
 
 #endif

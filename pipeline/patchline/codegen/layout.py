@@ -44,16 +44,22 @@ def _channel_pairs(weights: Int8Array, axes: tuple[int, ...]) -> Int8Array:
     return quads.transpose(axes).reshape(len(quads), -1)
 
 
-def depthwise_weights(weights: Int8Array) -> Int8Array:
+def depthwise_weights(weights: Int8Array, stride: int) -> Int8Array:
     """[kh, kw, channels] channel by channel: [pairs of rows][pairs of columns] of four bytes, zeros beyond the kernel.
 
-    A 3x3 kernel takes 12 bytes in an order of its own (kernels.h)."""
+    `stride` (of columns) and sizes of 3, 5 and 7 give orders of their own (kernels.h)."""
     kernel_h, kernel_w, channels = weights.shape
     by_channel = weights.transpose(2, 0, 1)
     if (kernel_h, kernel_w) == (3, 3):
         nine = by_channel.reshape(-1, 9)[:, [0, 1, 3, 4, 2, 6, 5, 7, 8]]
         return np.pad(nine, ((0, 0), (0, 3))).reshape(-1)
     even = np.pad(by_channel, ((0, 0), (0, kernel_h % 2), (0, kernel_w % 2)))
+    if kernel_h == kernel_w and kernel_w in (5, 7):
+        if stride == 2:
+            even[:, :, :kernel_w] = even[:, :, [*range(0, kernel_w, 2), *range(1, kernel_w, 2)]]
+        sums = even.astype(np.int16).reshape(channels, -1, 2 * kernel_w + 2).sum(axis=2, dtype=np.int16)
+        even[:, 0::2, kernel_w] = sums.astype(np.int8)  # wraps: the low byte, signed
+        even[:, 1::2, kernel_w] = (sums - sums.astype(np.int8)) >> 8
     quads = even.reshape(channels, even.shape[1] // 2, 2, even.shape[2] // 2, 2)
     return np.ascontiguousarray(quads.transpose(0, 1, 3, 2, 4)).reshape(-1)
 

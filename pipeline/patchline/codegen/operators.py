@@ -159,7 +159,7 @@ def _conv(op: Conv, inputs: list[Tensor], output: Tensor) -> Lowered:
 def _depthwise(op: Depthwise, inputs: list[Tensor], output: Tensor) -> Lowered:
     kernel_h, kernel_w, channels = op.weights.shape
     requant, arrays = _summing(op, op.weights.astype(np.int64).reshape(-1, channels).T, inputs[0], output)
-    weights = Array("int8_t", layout.depthwise_weights(op.weights))
+    weights = Array("int8_t", layout.depthwise_weights(op.weights, op.stride[1]))
     special = kernel_h == kernel_w and kernel_w in (3, 5, 7) and op.stride[1] in (1, 2)
     kernel = f"pl_depthwise_{kernel_w}s{op.stride[1]}" if special else "pl_depthwise_row"
     fields = {
