@@ -112,8 +112,14 @@ def test_interleaved_weights():
     packed = layout.conv_weights(weights, "split")
     assert packed.size == 2 * 2 * 8
     assert packed[:8].tolist() == [0, 5, 2, 7, 1, 6, 3, 8]  # inputs (0, 2) then (1, 3), channels 0 and 1 alternating
-    assert layout.conv_weights(weights, "flat")[:8].tolist() == [0, 5, 1, 6, 2, 7, 3, 8]
     assert packed[16:24].tolist() == [10, 0, 12, 0, 11, 0, 13, 0]  # the third channel has no partner
+
+
+def test_what_is_left_of_the_rows_comes_last():
+    weights = np.arange(10, dtype=np.int8).reshape(1, 2, 1, 5)
+    packed = layout.conv_weights(weights, "flat")
+    assert packed[::2].tolist() == [0, 2, 1, 3, 5, 7, 6, 8, 4, 9, 0, 0]  # the fours of both rows, then 4 and 9 as a pair
+    assert not packed[1::2].any()  # no partner
 
 
 def test_what_the_firmware_cannot_hold_is_a_clear_error():
