@@ -52,6 +52,10 @@ ablation: setup ## best accuracy per SRAM budget with layer, patch and auto sche
 	@dvc repro train_supernet
 	@python benchmarks/ablation.py
 
+.PHONY: bench-kernels
+bench-kernels: setup ## what the kernels cost on M4 and M7; STORE=1 stores it and refits the search's latency
+	@python benchmarks/kernels.py $(if $(STORE),--store)
+
 .PHONY: lint
 lint: setup ## ruff and mypy
 	@ruff check .

@@ -39,12 +39,14 @@ def main(name: str) -> None:
     files.write_text(folder / "plan_search.json", plan.to_json())
     for path in (folder / "pareto.csv", Path("plots") / name / "pareto.csv"):
         files.write_csv(path, front_rows(result))
-    latency = 1000 * predicted_cycles(network, plan, target) / target.clock_hz
+    cycles = round(predicted_cycles(network, plan, target))
+    latency = 1000 * cycles / target.clock_hz
     accuracy_val = accuracy(net, val.images, val.labels)
-    files.write_json(f"metrics/{name}/search.json", metrics(result, plan, limits, accuracy_val, latency))
+    files.write_json(f"metrics/{name}/search.json", metrics(result, plan, limits, accuracy_val, cycles, latency))
     print(f"{name}: {result.winner.arch.label}")
     print(
-        f"{name}: accuracy {accuracy_val:.4f} (validation), {plan.sram_peak_bytes:,} bytes of SRAM, {plan.macs:,} MACs"
+        f"{name}: accuracy {accuracy_val:.4f} (validation), {plan.sram_peak_bytes:,} bytes of SRAM, "
+        f"{plan.macs:,} MACs, {latency:.1f} ms (predicted)"
     )
 
 

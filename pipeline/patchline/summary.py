@@ -45,6 +45,7 @@ ROWS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
     ("extra_macs_ratio", "of these, computed twice", "{:.1%}".format),
     ("instructions", "instructions per image", _millions),
     ("latency_ms_est", "latency, estimate", "{:.1f} ms".format),
+    ("latency_prediction_error", "what the search predicted, against it", "{:+.1%}".format),
 )
 
 

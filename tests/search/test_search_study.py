@@ -9,11 +9,11 @@ from patchline import targets
 from patchline.config import SearchParams
 from patchline.errors import UserError
 from patchline.search import Candidate, Cost, Limits, candidate_cost, search
-from patchline.search.cost import candidate_plan, network_cycles, predicted_cycles
+from patchline.search.cost import candidate_plan, predicted_cycles
 from patchline.search.judge import Judge
 from patchline.search.results import front_rows
 from patchline.search.study import pareto_candidates
-from patchline.supernet import Supernet, build_network
+from patchline.supernet import Supernet
 from tiny import TINY, split
 
 TARGET = targets.load("stm32f412")
@@ -50,8 +50,8 @@ def test_a_schedule_that_saves_memory_lets_larger_networks_in() -> None:
 
 
 def test_the_m7_is_predicted_faster_per_cycle() -> None:
-    network = build_network(TINY.largest(2))
-    assert 0 < network_cycles(network, targets.load("stm32f746")) < network_cycles(network, TARGET)
+    network, plan = candidate_plan(TINY.largest(2), TARGET, PARAMS)
+    assert 0 < predicted_cycles(network, plan, targets.load("stm32f746")) < predicted_cycles(network, plan, TARGET)
 
 
 def test_the_winner_is_the_most_accurate_and_the_front_is_undominated(judge) -> None:

@@ -1,4 +1,5 @@
-"""What a candidate costs on a board: memory and MACs exactly, from the schedule solver; latency as an estimate."""
+"""What a candidate costs on a board: memory and MACs exactly, from the schedule solver; latency as predicted from
+measured kernels."""
 
 from __future__ import annotations
 
@@ -6,19 +7,18 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from patchline.config import SearchParams
-from patchline.network.ir import Conv, Depthwise, Network, Op
-from patchline.schedule import Plan, pareto_front, solve
+from patchline.network.ir import Network
+from patchline.schedule import Plan, latency, pareto_front, solve
 from patchline.schedule.costs import flash_estimate, static_bytes
+from patchline.schedule.geometry import Graph, segment_ranges
+from patchline.schedule.memory import layer_steps
+from patchline.schedule.options import Option
+from patchline.schedule.plan import Segment, TileRange
 from patchline.schedule.solver import FrontPoint, Kind
 from patchline.supernet.architecture import Architecture, build_network
 from patchline.targets import Target
 
-# Estimated cycles of the DSP kernels on a Cortex-M4, from kernels tried in the cycle model.
-POINTWISE_CYCLES_PER_MAC = 1.15
-POINTWISE_CYCLES_PER_INPUT = 8.0  # per output and 1/channels_in: loads and the epilogue weigh more where a sum is short
-DEPTHWISE_CYCLES_PER_MAC = {1: 2.2, 2: 2.9}  # by stride
-OTHER_CYCLES_PER_VALUE = 6.0
-CORE_FACTOR = {"cortex-m4": 1.0, "cortex-m7": 0.55}  # the M7 issues two instructions a cycle
+Ranges = dict[str, tuple[tuple[int, int], ...]]
 
 
 @dataclass(frozen=True)
@@ -76,13 +76,13 @@ def candidate_cost(arch: Architecture, target: Target, params: SearchParams, lim
     fitting = allowed[:1]
     if params.sram_budget is not None:
         fitting = [p for p in allowed if p.arena_bytes + fixed <= limits.sram] or fitting
-    executed = network.macs + fitting[-1].extra_macs
-    cycles = network_cycles(network, target) * executed / network.macs
+    chosen = fitting[-1]
+    cycles = latency.predicted_cycles(network, _segments(arch, params.schedule, params.input, chosen), target)
     return Cost(
         allowed[0].arena_bytes + fixed,
         flash_estimate(network, (), target).total,
         network.macs,
-        executed,
+        network.macs + chosen.extra_macs,
         1000 * cycles / target.clock_hz,
     )
 
@@ -98,27 +98,34 @@ def candidate_plan(arch: Architecture, target: Target, params: SearchParams) -> 
 
 
 def predicted_cycles(network: Network, plan: Plan, target: Target) -> float:
-    """Estimated cycles of one inference under `plan`, from MACs per kind of operator (see the constants above)."""
-    return network_cycles(network, target) * (1 + plan.extra_macs_ratio)
-
-
-def network_cycles(network: Network, target: Target) -> float:
-    """Estimated cycles of one inference with nothing computed twice."""
-    return CORE_FACTOR[target.core] * sum(_op_cycles(network, op) for op in network.ops)
-
-
-def _op_cycles(network: Network, op: Op) -> float:
-    output = network.tensors[op.output]
-    positions = output.height * output.width
-    macs = network.macs_per_position(op) * positions
-    if isinstance(op, Conv):
-        return macs * (POINTWISE_CYCLES_PER_MAC + POINTWISE_CYCLES_PER_INPUT / op.weights[0].size)
-    if isinstance(op, Depthwise):
-        return macs * DEPTHWISE_CYCLES_PER_MAC[min(2, op.stride[1])]
-    return OTHER_CYCLES_PER_VALUE * max(network.tensors[name].bytes for name in (*op.inputs, op.output))
+    """Estimated cycles of one inference under `plan`, from measured figures of the kernels."""
+    return latency.predicted_cycles(network, plan.segments, target)
 
 
 @lru_cache(maxsize=4096)
 def _front(arch: Architecture, kind: Kind, input_mode: str) -> tuple[Network, tuple[FrontPoint, ...]]:
     network = build_network(arch)
     return network, pareto_front(network, kind, input_mode)  # type: ignore[arg-type]
+
+
+@lru_cache(maxsize=4096)
+def _segments(arch: Architecture, kind: Kind, input_mode: str, point: FrontPoint) -> tuple[Segment, ...]:
+    """The segments of a schedule of `arch`: the ranges of its tiles, which boards share too."""
+    network, _ = _front(arch, kind, input_mode)
+    graph = Graph(network)
+    return tuple(_segment(graph, option) for option in point.options)
+
+
+def _segment(graph: Graph, o: Option) -> Segment:
+    """What `make_segment` makes, in a fraction of its time: a direction that is not divided is computed whole."""
+    ops = graph.network.ops[o.first : o.end]
+    names = dict.fromkeys(name for op in ops for name in (*op.inputs, op.output))
+    rows: Ranges = {name: ((0, graph.size(name, "rows")),) for name in names}
+    cols: Ranges = {name: ((0, graph.size(name, "cols")),) for name in names}
+    if o.tile_rows > 1:
+        rows, _ = segment_ranges(graph, o.first, o.end, o.tile_rows, "rows")
+    if o.tile_cols > 1:
+        cols, _ = segment_ranges(graph, o.first, o.end, o.tile_cols, "cols")
+    steps = ((o.first, o.end),) if o.kind == "stream" else layer_steps(graph, o.first, o.end)
+    ranges = tuple(TileRange(name, rows[name], cols[name]) for name in names)
+    return Segment(o.kind, o.first, o.end, steps, o.tile_rows, o.tile_cols, ranges)

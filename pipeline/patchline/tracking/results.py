@@ -30,6 +30,7 @@ FINAL_METRICS = (  # in the order in which they are logged: MLflow's compare pag
     "instructions",
     "cycles_est",
     "latency_ms_est",
+    "latency_prediction_error",
     "stack_bytes",
     "bit_exact_outputs",
 )
