@@ -212,21 +212,41 @@ static inline __attribute__((always_inline)) void finish_block(const pl_conv *op
     block->out += pixels * op->channels_out;
 }
 
-/* Pixels of the next block when `left` remain: 5 goes as 3 + 2 and 6 as 3 + 3, quicker than 4 + 1 and 4 + 2. */
+/* Blocks of 4 pixels at the beginning of a row; 1 to 6 are left. 5 then go as 3 + 2 and 6 as 3 + 3, quicker than 4 + 1 and 4 + 2. */
+static int32_t blocks_of_4(int32_t columns)
+{
+    return columns < 5 ? columns >> 2 : (columns - ((columns & 3) == 1 || (columns & 3) == 2 ? 4 : 0)) >> 2;
+}
+
 static int32_t block_size(int32_t left)
 {
     return left == 5 || left == 6 ? 3 : left < 4 ? left : 4;
 }
 
+/* Four whole windows of the usual first layer, 3x3 on RGB. */
+static void widen_rgb(const pl_row *row, int32_t start, int32_t stride, uint32_t *to)
+{
+    for (int32_t p = 0; p < 4; p++) {
+        widen_inside(row, (start + p * stride) * 3, to + p, 4, 3, 9);
+    }
+}
+
 void pl_conv_window(const void *constants, const pl_row *row)
 {
     const pl_conv *op = constants;
+    const int32_t stride = op->stride;
+    const int32_t rgb = op->kernel_h == 3 && op->kernel_w == 3 && op->channels_in == 3 && row->in[0] && row->in[2];
     uint32_t *scratch = row->scratch;
     pl_block block = block_of(op, row);
     for (int32_t x = 0; x < row->columns;) {
         const int32_t pixels = block_size(row->columns - x);
-        for (int32_t p = 0; p < pixels; p++) {
-            widen_window(op, row, (x + p) * op->stride - row->left, scratch + p, pixels);
+        const int32_t start = x * stride - row->left;
+        if (rgb && pixels == 4 && start >= 0 && start + 3 * stride + 3 <= row->valid) {
+            widen_rgb(row, start, stride, scratch);
+        } else {
+            for (int32_t p = 0; p < pixels; p++) {
+                widen_window(op, row, start + p * stride, scratch + p, pixels);
+            }
         }
         finish_block(op, &block, pixels);
         x += pixels;
@@ -266,19 +286,25 @@ void pl_conv_pointwise(const void *constants, const pl_row *row)
     const int32_t step = op->stride * channels;
     uint32_t *scratch = row->scratch;
     const int8_t *in = row->in[0];
+    int32_t left = row->columns;
     pl_block block = block_of(op, row);
-    for (int32_t x = 0; x < row->columns;) {
-        const int32_t pixels = block_size(row->columns - x);
-        if (pixels == 4 && (channels & 3) == 0) {
+    if (2 * block.pairs == op->channels_out && (channels & 3) == 0) { /* nearly always */
+        for (int32_t count = blocks_of_4(left); count; count--) {
             widen_pixels(in, step, channels, scratch);
-        } else {
-            for (int32_t p = 0; p < pixels; p++) {
-                widen_split(in + p * step, channels, scratch + p, pixels);
-            }
+            pl_block4(&block);
+            block.out += 4 * op->channels_out;
+            in += 4 * step;
+            left -= 4;
+        }
+    }
+    while (left) {
+        const int32_t pixels = block_size(left);
+        for (int32_t p = 0; p < pixels; p++) {
+            widen_split(in + p * step, channels, scratch + p, pixels);
         }
         in += pixels * step;
+        left -= pixels;
         finish_block(op, &block, pixels);
-        x += pixels;
     }
 }
 
