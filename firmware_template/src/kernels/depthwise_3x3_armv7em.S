@@ -35,6 +35,7 @@
     .equ F_ZERO, 60     /* rule tflite: pl_tflite_addend */
     .equ F_BIAS, 64
     .equ F_RIGHT, 68
+    .equ F_STORE, 72
     .equ F_SIZE, 76     /* with the nine registers a multiple of 8 */
 
     .equ NO_LEAD, 1
@@ -47,6 +48,26 @@
     ldrsb   lr, [r0, r2]
     uxtah   r0, r0, r12
     pkhbt   r7, r7, \t, lsl #16
+.endm
+
+/* What a step at stride 1 finds loaded of its column, and the rest. */
+.macro ahead_s1
+.if PL_DUAL_ISSUE
+    ldrsb   r7, [r0]
+    ldrsb.w r3, [r0, r2]
+.endif
+.endm
+
+.macro rest_s1 t
+.if PL_DUAL_ISSUE
+    ldrsb   \t, [r0, r1]
+    mov     lr, r3
+    ldr     r3, [sp, #F_STORE]
+    uxtah   r0, r0, r12
+    pkhbt   r7, r7, \t, lsl #16
+.else
+    column  \t
+.endif
 .endm
 
 /* The products of a column as the left, middle and right one of a window. */
@@ -83,8 +104,38 @@
     ssat    \sum, #8, \sum
 .endm
 
-/* Stride 1: a column finishes `a`, is the middle of `b` and begins `t`. */
+/* Stride 1: a column finishes `a`, is the middle of `b` and begins `t`. A core that issues two instructions at once gets the loads
+ * between the multiplies: rows 0 and 2 of a column come with the step before, and r3 is reloaded for every store. */
 .macro step_s1 a, b, t
+.if PL_DUAL_ISSUE
+    ldrsb   lr, [r0, r1]
+    ldr     \t, [sp, #F_BIAS]
+    smlabt  \b, r3, r11, \b
+    smlabt  \a, r3, r12, \a
+    pkhbt   r7, r7, lr, lsl #16
+    ldr     lr, [sp, #F_ZERO]
+    smlad   \a, r7, r10, \a
+    smlabb  \t, r3, r11, \t
+    ldr     r3, [sp, #F_MULTIPLIER]
+    smlad   \t, r7, r8, \t
+.if TFLITE
+    add     lr, lr, \a, asr #31
+.endif
+    uxtah   r0, r0, r12
+    smlad   \b, r7, r9, \b
+.if TFLITE
+    ldr     r7, [sp, #F_RIGHT]
+.endif
+    smmlar  \a, \a, r3, lr
+    ldr     lr, [sp, #F_STORE]
+    ldrsb   r3, [r0, r2]
+.if TFLITE
+    asr     \a, \a, r7
+.endif
+    ldrsb   r7, [r0]
+    ssat    \a, #8, \a
+    strb    \a, [r0, lr]
+.else
     column  \t
     right   \a
     middle  \b, \b
@@ -93,6 +144,7 @@
     constants
     requantise \a
     strb    \a, [r0, r3]
+.endif
 .endm
 
 /* Stride 2 (r5 is the bias): the second column finishes `a` and begins `t`. */
@@ -130,6 +182,9 @@
     adds    r9, #1              /* Thumb */
     str     r9, [sp, #F_ENTRY]
     str     r10, [sp, #F_ZERO]
+.if PL_DUAL_ISSUE
+    str     r3, [sp, #F_STORE]
+.endif
 .endm
 
 /* A channel begins: bias to r5, its first window's first column to r7 and lr. */
@@ -240,6 +295,7 @@
     middle  \a, r4
     left    \b, r5
 .endif
+    ahead_s1
     b.w     \to
 .endm
 
@@ -250,7 +306,7 @@
 .endm
 
 .macro stride_1 name
-    begin   \name, 20
+    begin   \name, 20 + 8 * PL_DUAL_ISSUE
     begin_channel 1
 11:
     left    r4, r5, r7
@@ -290,7 +346,7 @@
     cmp     r0, r6
     bne     20b
 26:
-    column  r6
+    rest_s1 r6
     right   r4
     middle  r5, r5
     ldr     r6, [sp, #F_LAST]
