@@ -379,8 +379,9 @@ pl_block\pixels:
 1:
     ldr     r5, [sp, #F_SCALE]
     ldr     r0, [sp, #F_X]
-    ldr     r6, [r5]
-    ldr     r10, [r5, #8]
+    ldr     r6, [r5], #8
+    ldr     r10, [r5], #8
+    str     r5, [sp, #F_SCALE]  /* of the next pair */
     begin\pixels
     ldr     pc, [sp, #F_ENTRY]
     .balign 4
@@ -395,12 +396,10 @@ pl_block\pixels:
     end_of_sums
     ldr     r0, [sp, #F_OUT]
     ldr     r4, [sp, #F_STRIDE]
-    ldr     r5, [sp, #F_SCALE]
-    ldr     r2, [r5, #4]
-    ldr     r3, [r5, #12]
-    adds    r5, #16
-    str     r5, [sp, #F_SCALE]
+    ldr     r3, [sp, #F_SCALE]
     ldr     r5, [sp, #F_FINISH]
+    ldr     r2, [r3, #-12]
+    ldr     r3, [r3, #-4]
     cmp     r5, #TFLITE
     bge     5f
     smmlar  r6, r6, r2, r5
