@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from patchline.codegen import layout
+from patchline.codegen.constant_channels import simplify
 from patchline.errors import UserError
 from patchline.network.ir import (
     Add,
@@ -139,6 +140,7 @@ def is_dense(op: Conv, source: Tensor, output: Tensor) -> bool:
 
 
 def _conv(op: Conv, inputs: list[Tensor], output: Tensor) -> Lowered:
+    op = simplify(op, inputs[0], output)
     channels_out, kernel_h, kernel_w, channels_in = op.weights.shape
     order = layout.conv_order(kernel_h, kernel_w * channels_in)
     kernel = "pl_conv_window"
@@ -157,6 +159,7 @@ def _conv(op: Conv, inputs: list[Tensor], output: Tensor) -> Lowered:
 
 
 def _depthwise(op: Depthwise, inputs: list[Tensor], output: Tensor) -> Lowered:
+    op = simplify(op, inputs[0], output)
     kernel_h, kernel_w, channels = op.weights.shape
     requant, arrays = _summing(op, op.weights.astype(np.int64).reshape(-1, channels).T, inputs[0], output)
     weights = Array("int8_t", layout.depthwise_weights(op.weights, op.stride[1]))
