@@ -23,7 +23,7 @@ typedef struct {
     uint32_t padding; /* the input's zero point, twice */
     uint32_t length;  /* bytes from the first column to `end` */
     const int8_t *weights_end;
-    int8_t *out;          /* less one */
+    int8_t *out;          /* stride 2: less one column and one channel */
     const int8_t *shifts; /* PL_TFLITE */
     int32_t twice;        /* PL_TFLITE: 2 * zero point of the output + 1 */
     uint32_t last;        /* the last window's last column: `padding` or PL_DW3_INSIDE */

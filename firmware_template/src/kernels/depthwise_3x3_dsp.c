@@ -150,7 +150,7 @@ static int prepare(const pl_depthwise *op, const pl_row *row, const int32_t stri
     const pl_requant *q = &op->requant;
     const int8_t *inside = row->in[0] ? row->in[0] : row->in[1] ? row->in[1] : row->in[2];
     const int32_t channels = op->channels;
-    const int32_t reach = row->valid + row->left;         /* columns from the first window's first to the right edge */
+    const int32_t reach = row->valid + row->left;            /* columns from the first window's first to the right edge */
     const int32_t needed = (row->columns - 1) * stride + 2; /* of them, but for the last window's last */
     if (q->fast == PL_BY_RULE || row->left > 1 || needed > reach) {
         return 0;
@@ -172,7 +172,7 @@ static int prepare(const pl_depthwise *op, const pl_row *row, const int32_t stri
     job->weights_end = op->weights + 12 * channels;
     job->scale = q->scale;
     job->padding = ((uint32_t)op->input_zero & 0xffffu) * 0x10001u;
-    job->out = row->out - 1;
+    job->out = row->out - channels - 1;
     job->shifts = q->shifts;
     job->twice = 2 * q->zero + 1;
     job->last = needed < reach ? PL_DW3_INSIDE : job->padding;
