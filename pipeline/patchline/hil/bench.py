@@ -1,7 +1,7 @@
 """The benchmark: a firmware on an emulator over many images, held against the reference, measured and estimated.
 
-Outputs of every image come from one emulator; instructions and cycles from a few traced images on Unicorn; a second,
-independent emulator repeats a few images where one is present (`auto`). Any difference ends the benchmark.
+Outputs of every image come from one emulator; instructions and cycles from a few traced images on Unicorn. With `auto` a
+second, independent emulator repeats a few images where one is present. Any difference ends the benchmark.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ def _run(
     sizes = build.check_sizes(elf, case.plan) if case.plan is not None else build.sizes(elf)
     setup = Setup(case.elf, case.target_file, _input_address(elf, case.plan))
     expected = _joined(reference.run_batch(case.network, images), case.network)
-    main = "unicorn" if emulator == "auto" else emulator
+    main, second = emulators.roles(emulator, case.target, len(images))
 
     workers = workers or len(os.sched_getaffinity(0))
     count = min(max(traced_images, 1), len(images))
@@ -153,7 +153,6 @@ def _run(
         checked.append(main)
         _same_counts(trace, everything, main)
 
-    second = emulators.second_opinion(case.target) if emulator == "auto" else None
     if second is not None:
         few = min(SECOND_IMAGES, len(images))
         other = _collect(

@@ -10,6 +10,7 @@ from patchline.targets import Target
 
 CHOICES = ("auto", "renode", "qemu", "unicorn")
 SERIAL = "serial:"
+RENODE_IMAGES = 20  # up to so many are left to Renode, which takes seconds an image
 
 
 def why_not(name: str, target: Target) -> str:
@@ -29,9 +30,17 @@ def check_choice(name: str, target: Target) -> None:
         raise UserError(f"{name} cannot run {target.name}: {reason}")
 
 
-def second_opinion(target: Target) -> str | None:
-    """The independent emulator that `auto` holds against Unicorn: Renode or QEMU where present, else None."""
-    return next((name for name in ("renode", "qemu") if not why_not(name, target)), None)
+def roles(choice: str, target: Target, images: int) -> tuple[str, str | None]:
+    """The emulator that runs all `images`, and the independent one that repeats a few of them (None: nobody).
+
+    `auto` is Renode where it is present and the images are few; else Unicorn, with Renode or QEMU behind it.
+    """
+    if choice != "auto":
+        return choice, None
+    independent = next((name for name in ("renode", "qemu") if not why_not(name, target)), None)
+    if independent == "renode" and images <= RENODE_IMAGES:
+        return "renode", None
+    return "unicorn", independent
 
 
 def open_link(name: str, elf: Elf, target: Target) -> Link:
