@@ -154,6 +154,8 @@ class Maker:
     def elementwise_add(self) -> None:
         out = Tensor("", 1, 1, 1, 0.07, self.zero())
         scales = [float(10 ** self.rng.uniform(-2, 0)) for _ in range(3)]
+        if self.draw(st.booleans()):
+            scales[1] = scales[0]
         zeros = [self.source.zero_point, self.tensors[self.other].zero_point, out.zero_point]
         pairs = [value for pair in zip(scales, zeros, strict=True) for value in pair]
         if self.draw(st.booleans()):

@@ -48,6 +48,35 @@ static inline uint32_t pl_sxtb16_odd(uint32_t x)
     return y;
 }
 
+/* The halves of `acc` plus bytes 0 and 2 of `x`, sign-extended; each wraps by itself. */
+static inline uint32_t pl_sxtab16(uint32_t acc, uint32_t x)
+{
+    __asm__("sxtab16 %0, %0, %1" : "+r"(acc) : "r"(x));
+    return acc;
+}
+
+/* The same for bytes 1 and 3. */
+static inline uint32_t pl_sxtab16_odd(uint32_t acc, uint32_t x)
+{
+    __asm__("sxtab16 %0, %0, %1, ror #8" : "+r"(acc) : "r"(x));
+    return acc;
+}
+
+/* The larger of each pair of signed bytes, and the smaller. */
+static inline uint32_t pl_max4(uint32_t x, uint32_t y)
+{
+    uint32_t z;
+    __asm__("ssub8 %0, %1, %2\n\tsel %0, %1, %2" : "=&r"(z) : "r"(x), "r"(y) : "cc");
+    return z;
+}
+
+static inline uint32_t pl_min4(uint32_t x, uint32_t y)
+{
+    uint32_t z;
+    __asm__("ssub8 %0, %1, %2\n\tsel %0, %2, %1" : "=&r"(z) : "r"(x), "r"(y) : "cc");
+    return z;
+}
+
 /* acc + both products of halves. */
 static inline int32_t pl_smlad(uint32_t x, uint32_t y, int32_t acc)
 {
@@ -129,6 +158,31 @@ static inline uint32_t pl_sxtb16(uint32_t x)
 static inline uint32_t pl_sxtb16_odd(uint32_t x)
 {
     return pl_sxtb16(x >> 8 | x << 24);
+}
+
+static inline uint32_t pl_sxtab16(uint32_t acc, uint32_t x)
+{
+    const uint32_t y = pl_sxtb16(x);
+    return pl_pack(acc + y, (acc >> 16) + (y >> 16));
+}
+
+static inline uint32_t pl_sxtab16_odd(uint32_t acc, uint32_t x)
+{
+    return pl_sxtab16(acc, x >> 8);
+}
+
+static inline uint32_t pl_max4(uint32_t x, uint32_t y)
+{
+    uint32_t z = 0;
+    for (int i = 0; i < 32; i += 8) {
+        z |= ((int8_t)(x >> i & 0xffu) >= (int8_t)(y >> i & 0xffu) ? x : y) & 0xffu << i;
+    }
+    return z;
+}
+
+static inline uint32_t pl_min4(uint32_t x, uint32_t y)
+{
+    return ~pl_max4(~x, ~y);
 }
 
 /* Sums wrap as the instruction's do. */

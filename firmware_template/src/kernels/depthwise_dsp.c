@@ -11,7 +11,7 @@
 
 #if PL_DSP
 
-/* CHUNK is known to patchline.schedule.memory: scratch is [pairs of rows][columns of CHUNK outputs] words. */
+/* CHUNK is known to patchline.schedule.memory: scratch is [columns of CHUNK outputs][pairs of rows] words. */
 enum { CHUNK = 16, FIVE = 5 };
 
 /* Outputs of the next chunk: whole blocks of five where several chunks are needed. */
@@ -22,34 +22,37 @@ static int32_t chunk_of(int32_t columns)
     return chunks == 1 ? columns : even > CHUNK - 1 ? CHUNK : (even + FIVE - 1) / FIVE * FIVE;
 }
 
-/* The rows and columns of the map that outputs from column x on take in, and where they go. */
-static void gather_plan(pl_dwl *job, const pl_depthwise *op, const pl_row *row, int32_t x, int32_t kernel, int32_t pitch)
+/* The rows and columns of the map that outputs from column x on take in, and where they go. All else in scratch becomes padding, once
+ * for all channels. */
+static void gather_plan(pl_dwl *job, const pl_depthwise *op, const pl_row *row, int32_t x, int32_t kernel)
 {
+    const int32_t pairs = (kernel + 1) / 2;
     const int32_t first = x * op->stride - row->left;
     const int32_t needed = ((int32_t)job->outputs - 1) * op->stride + kernel;
     const int32_t lead = first < 0 ? -first : 0; /* columns left of the map; fewer than the kernel has */
-    int32_t end = row->valid - first;
-    end = end > needed ? needed : end < lead ? lead : end;
-    const int32_t count = end - lead;
-    const int32_t unit = count >= FIVE ? FIVE : count >= 3 ? 3 : 1;
-    job->unit = (uint32_t)unit;
-    job->units = (uint32_t)(count / unit);
-    job->tail = count % unit ? (uint32_t)(count - unit) : 0;
-    int16_t *to = (int16_t *)row->scratch + 2 * lead;
-    pl_dwl_line *line = job->lines;
+    const int32_t end = row->valid - first < needed ? row->valid - first : needed;
+    const uint32_t padding = ((uint32_t)op->input_zero & 0xffffu) * 0x10001u;
+    uint32_t *line = row->scratch;
+    for (const uint32_t *stop = line + needed * pairs; line != stop; line++) {
+        *line = padding;
+    }
+    job->rows = 0;
     for (int32_t i = 0; i < kernel && end > lead; i++) {
         if (row->in[i]) {
-            *line++ = (pl_dwl_line){row->in[i] + (first + lead) * op->channels, to + (i >> 1) * pitch * 2 + (i & 1)};
+            if (!job->rows) {
+                job->to = (int16_t *)row->scratch + lead * pairs * 2 + i;
+            }
+            job->lines[job->rows++] = row->in[i] + (first + end) * op->channels;
         }
     }
-    line->in = NULL;
+    job->span = (uint32_t)((end - lead) * op->channels);
 }
 
 /* The pairs of rows that count; the sums of the others go into the bias. */
-static void pairs_plan(pl_dwl *job, const pl_row *row, int32_t kernel, int32_t pitch)
+static void pairs_plan(pl_dwl *job, const pl_row *row, int32_t kernel)
 {
     const int32_t pairs = (kernel + 1) / 2;
-    const int32_t bytes = 4 * pairs; /* weights of a pair of rows */
+    const int32_t bytes = 4 * pairs; /* weights of a pair of rows, and a column of scratch */
     int32_t from = pairs - 1;
     int32_t to = 1;
     int32_t *skipped = job->skipped;
@@ -65,10 +68,11 @@ static void pairs_plan(pl_dwl *job, const pl_row *row, int32_t kernel, int32_t p
         }
     }
     *skipped = -1;
-    job->x = (const uint32_t *)row->scratch + from * pitch;
-    job->x_bytes = (uint32_t)((to - from) * pitch * 4);
+    job->x = (const uint32_t *)row->scratch + from;
+    job->x_bytes = (uint32_t)(to - from) * 4u;
     job->weights_first = (uint32_t)(from * bytes);
     job->weights_bytes = (uint32_t)(pairs * bytes);
+    job->column_bytes = (uint32_t)bytes;
 }
 
 /* Rules that the kernel does not know: its accumulators are requantised here. Not inlined: its sums take stack. */
@@ -86,8 +90,8 @@ static __attribute__((noinline)) void run_by_rule(pl_dwl *job, pl_dwl_kernel *ru
         pl_requantise_run(requant, channel, sums, (int32_t)job->outputs, out + channel, pitch);
         job->weights += job->weights_bytes;
         job->scale++;
-        for (pl_dwl_line *line = job->lines; line->in; line++) {
-            line->in++;
+        for (uint32_t i = 0; i < job->rows; i++) {
+            job->lines[i]++;
         }
     }
     job->out = out;
@@ -96,17 +100,15 @@ static __attribute__((noinline)) void run_by_rule(pl_dwl *job, pl_dwl_kernel *ru
 static void depthwise(const pl_depthwise *op, const pl_row *row, const int32_t kernel, pl_dwl_kernel *run)
 {
     const pl_requant *q = &op->requant;
-    const int32_t pitch = (CHUNK - 1) * op->stride + kernel;
-    const uint32_t padding = ((uint32_t)op->input_zero & 0xffffu) * 0x10001u;
     pl_dwl job = {
         .shifts = q->shifts,
-        .in_pitch = op->channels,
-        .x_step = 4u * op->stride,
+        .x_step = 4u * op->stride * (((uint32_t)kernel + 1) / 2),
         .addend = q->fast == PL_TFLITE ? 2 * q->zero + 1 : q->zero,
         .rule = q->fast,
         .zero_sum = pl_pack((uint32_t)op->input_zero, (uint32_t)op->input_zero << 8),
+        .in_pitch = op->channels,
     };
-    pairs_plan(&job, row, kernel, pitch);
+    pairs_plan(&job, row, kernel);
     int32_t outputs;
     for (int32_t x = 0; x < row->columns; x += outputs) {
         outputs = chunk_of(row->columns - x);
@@ -116,11 +118,7 @@ static void depthwise(const pl_depthwise *op, const pl_row *row, const int32_t k
         job.out = row->out + x * op->channels;
         job.channels = op->channels;
         job.pitch = op->channels;
-        gather_plan(&job, op, row, x, kernel, pitch);
-        uint32_t *line = row->scratch;
-        for (int32_t i = 0; i < (kernel + 1) / 2 * pitch; i++) {
-            line[i] = padding; /* what is not gathered stays padding for all channels */
-        }
+        gather_plan(&job, op, row, x, kernel);
         if (q->fast == PL_BY_RULE) {
             run_by_rule(&job, run, q);
         } else {
@@ -135,24 +133,24 @@ static void depthwise(const pl_depthwise *op, const pl_row *row, const int32_t k
 
 static void gather(const pl_dwl *job, int32_t channel)
 {
-    const int32_t count = (int32_t)(job->tail ? job->tail + job->unit : job->unit * job->units);
-    for (const pl_dwl_line *line = job->lines; line->in; line++) {
-        for (int32_t i = 0; i < count; i++) {
-            line->to[2 * i] = line->in[i * (int32_t)job->in_pitch + channel];
+    for (uint32_t i = 0; i < job->rows; i++) {
+        int16_t *to = job->to + i;
+        for (int32_t at = channel - (int32_t)job->span; at < 0; at += (int32_t)job->in_pitch) {
+            *to = job->lines[i][at];
+            to += job->column_bytes / 2;
         }
     }
 }
 
 static int32_t sum(const uint32_t *x, const int8_t *w, int32_t bytes, int32_t kernel, int32_t stride)
 {
-    const int32_t pitch = (CHUNK - 1) * stride + kernel;
+    const int32_t even = (kernel + 1) / 2;
     int32_t acc = 0;
-    for (const uint32_t *end = x + bytes / 4; x != end; x += pitch) {
+    for (const uint32_t *end = x + bytes / 4; x != end; x++) {
         for (int32_t slot = 0; slot < kernel; slot++) {
-            const int32_t even = (kernel + 1) / 2;
             const int32_t kx = stride == 1 ? slot : slot < even ? 2 * slot : 2 * (slot - even) + 1;
             const uint32_t word = pl_load4(w + (slot & ~1) * 2);
-            acc = pl_smlad(x[kx], slot & 1 ? pl_sxtb16_odd(word) : pl_sxtb16(word), acc);
+            acc = pl_smlad(x[kx * even], slot & 1 ? pl_sxtb16_odd(word) : pl_sxtb16(word), acc);
         }
         w += 2 * kernel + 2;
     }
@@ -170,7 +168,7 @@ static void run_job(const pl_dwl *job, int32_t kernel, int32_t stride)
             bias = pl_smlad(pl_sxtb16_odd(pl_load4(w + *skipped)), job->zero_sum, bias);
         }
         for (int32_t i = 0; i < (int32_t)job->outputs; i++) {
-            const uint32_t *x = job->x + i * stride;
+            const uint32_t *x = job->x + i * (int32_t)job->x_step / 4;
             const int32_t acc = bias + sum(x, w + job->weights_first, (int32_t)job->x_bytes, kernel, stride);
             int8_t *out = job->out + i * (int32_t)job->pitch + channel;
             if (job->rule == PL_BY_RULE) {

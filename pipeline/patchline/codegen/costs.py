@@ -20,12 +20,12 @@ _TENSOR, _OP, _SEGMENT, _RANGE, _PHASE, _OUTPUT, _PLAN = 24, 32, 24, 4, 4, 8, 24
 _RUNTIME_CODE = 6400
 _CONV_CODE = 8300  # all convolutions share their parts
 _KERNEL_CODE = {
-    "pl_depthwise_3s1": 2100, "pl_depthwise_3s2": 2100, "pl_depthwise_row": 200, "pl_add_row": 120,
-    "pl_add_tflite_row": 440, "pl_mul_row": 200, "pl_average_pool_row": 400, "pl_max_pool_row": 240,
-    "pl_global_pool_row": 200, "pl_lookup_row": 60, "pl_concat_row": 160, "pl_upsample_row": 100, "pl_pad_row": 140,
+    "pl_depthwise_3s1": 2100, "pl_depthwise_3s2": 2100, "pl_depthwise_row": 200, "pl_add_row": 420,
+    "pl_add_tflite_row": 800, "pl_mul_row": 200, "pl_average_pool_row": 800, "pl_max_pool_row": 440,
+    "pl_global_pool_row": 440, "pl_lookup_row": 60, "pl_concat_row": 160, "pl_upsample_row": 100, "pl_pad_row": 140,
     "pl_softmax_row": 480,
 }  # fmt: skip
-_LARGE_DEPTHWISE_CODE = 850  # 5x5 and 7x7, each stride
+_LARGE_DEPTHWISE_CODE, _LARGE_DEPTHWISE_SHARED = 400, 1650  # 5x5 and 7x7: each size and stride, what they share
 """Bytes of code of the runtime and of each kernel, read off linked firmware; see `code_bytes`."""
 
 
@@ -53,5 +53,8 @@ def code_bytes(network: Network) -> int:
     """Machine code of the runtime and of the kernels that the network uses, estimated."""
     kernels = {lower(network, op).kernel for op in network.ops}
     conv = _CONV_CODE if any(name.startswith("pl_conv") for name in kernels) else 0
+    large = (
+        _LARGE_DEPTHWISE_SHARED if any(name.startswith(("pl_depthwise_5", "pl_depthwise_7")) for name in kernels) else 0
+    )
     others = (_KERNEL_CODE.get(name, _LARGE_DEPTHWISE_CODE) for name in kernels if not name.startswith("pl_conv"))
-    return _RUNTIME_CODE + conv + sum(others)
+    return _RUNTIME_CODE + conv + large + sum(others)
