@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import numpy as np
 import pytest
+from unicorn.arm_const import UC_ARM_REG_R1, UC_ARM_REG_R3, UC_ARM_REG_R4
 
 from patchline import targets
 from patchline.errors import UserError
@@ -125,3 +128,36 @@ def test_an_unknown_command_is_an_error_and_the_device_goes_on(tiny, images, ref
         client.values("nonsense")
     client.infer(images[1])
     assert np.array_equal(client.outputs(), reference(images[1]))
+
+
+IT_BLOCK = """
+    .syntax unified
+    movs r0, #0
+    cmp r0, #0
+    it eq
+    ldreq r2, [r1]      @ the first access to its page, inside an IT block
+    cmp r0, #1          @ the condition does not hold any more
+    blx r3
+    nop
+    .balign 4
+callee:
+    movs r4, #1
+    adds r4, #2
+    adds r4, #4
+    bx lr
+"""
+
+
+def test_the_first_access_to_a_page_leaves_no_it_block_behind(tiny, tmp_path) -> None:
+    """Unicorn restores the core's IT state when it fills its TLB; left so, the callee's instructions would be skipped."""
+    (tmp_path / "it.s").write_text(IT_BLOCK)
+    for command in ("as -mcpu=cortex-m4 -mthumb it.s -o it.o", "objcopy -O binary it.o it.bin"):
+        subprocess.run(f"arm-none-eabi-{command}".split(), cwd=tmp_path, check=True)
+    code = (tmp_path / "it.bin").read_bytes()
+    board = UnicornBoard(tiny("stm32f412"), targets.load("stm32f412"))
+    start = board.target.flash.origin + 0x8000
+    board.uc.mem_write(start, code)
+    board.uc.reg_write(UC_ARM_REG_R1, board.target.sram.origin + 0x3000)
+    board.uc.reg_write(UC_ARM_REG_R3, start + len(code) - 8 + 1)
+    board.uc.emu_start(start + 1, start + 12)  # up to the NOP
+    assert board.uc.reg_read(UC_ARM_REG_R4) == 7

@@ -1,7 +1,7 @@
 """The benchmark: a firmware on an emulator over many images, held against the reference, measured and estimated.
 
-Outputs of every image come from one emulator; instructions and cycles from a few traced images on Unicorn. With `auto` a
-second, independent emulator repeats a few images where one is present. Any difference ends the benchmark.
+Outputs of every image come from one emulator; instructions and cycles from a few traced images on Unicorn. With `auto`
+a second, independent emulator repeats a few images where one is present. Any difference ends the benchmark.
 """
 
 from __future__ import annotations

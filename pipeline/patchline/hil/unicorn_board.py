@@ -71,6 +71,7 @@ PAGE = 4096
 NOWHERE = 0xFFFF_FFF0  # `until` address that no firmware reaches
 CHUNK_BLOCKS = 400_000  # blocks recorded before they are packed and the instruction limit is looked at
 STACK_NEAR = 4096  # an access this close below the stack's limit, with the pointer beyond it, is an overflow
+EPSR_THUMB = 1 << 24
 STACK_PAINT = 0xA5A5_A5A5
 
 _CPU = {"cortex-m4": UC_CPU_ARM_CORTEX_M4, "cortex-m7": UC_CPU_ARM_CORTEX_M7}
@@ -330,7 +331,9 @@ class UnicornBoard:
         self._failure = self._fault(f"{size}-byte {_ACCESS.get(access, 'invalid access')}", address)
         return False
 
-    def _on_tlb_fill(self, _uc: Uc, address: int, access: int, entry: Any, _data: object) -> bool:
+    def _on_tlb_fill(self, uc: Uc, address: int, access: int, entry: Any, _data: object) -> bool:
+        if access != UC_MEM_FETCH:  # Unicorn restored the state of an IT block for a fault that will not come: undo it
+            uc.reg_write(UC_ARM_REG_EPSR, EPSR_THUMB)
         sram = self.target.sram
         data = sram.origin <= address < sram.origin + _pages(sram.size) and access != UC_MEM_FETCH
         entry.paddr = address
