@@ -149,7 +149,7 @@ callee:
 
 
 def test_the_first_access_to_a_page_leaves_no_it_block_behind(tiny, tmp_path) -> None:
-    """Unicorn restores the core's IT state when it fills its TLB; left so, instructions of the callee would be skipped."""
+    """Unicorn restores the core's IT state when it fills its TLB; left so, the callee would lose instructions."""
     (tmp_path / "it.s").write_text(IT_BLOCK)
     for command in ("as -mcpu=cortex-m4 -mthumb it.s -o it.o", "objcopy -O binary it.o it.bin"):
         subprocess.run(f"arm-none-eabi-{command}".split(), cwd=tmp_path, check=True)

@@ -35,7 +35,6 @@ from unicorn import (
 from unicorn.arm_const import (
     UC_ARM_REG_C1_C0_2,
     UC_ARM_REG_EPSR,
-    UC_ARM_REG_EPSR,
     UC_ARM_REG_FPEXC,
     UC_ARM_REG_LR,
     UC_ARM_REG_PC,
