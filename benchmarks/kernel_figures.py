@@ -15,14 +15,13 @@ from patchline import targets
 from patchline.errors import UserError
 from patchline.files import read_json, write_text
 from patchline.hil import cycles
-from patchline.network.ir import GlobalPool, Network
+from patchline.network.ir import GlobalPool
 from patchline.progress import track
-from patchline.schedule import Plan, latency, solve
-from patchline.targets import Target
+from patchline.schedule import kernel_work, solve
 
 FILE = Path(__file__).parent / "kernels.json"
 MAX_EXTRA_MACS = 0.03
-COUNTED = ("instructions", "cycles")
+COUNTED = ("instructions", "cycles", "stalls")
 TOLERANCE = 0.02  # more instructions than stored
 
 
@@ -37,6 +36,7 @@ class Figure:
     values: int  # outputs; of a global pool, inputs
     instructions: int
     cycles: int
+    stalls: int  # of the cycles: waiting for flash
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -79,7 +79,9 @@ def measure_case(case: Case) -> tuple[Figure, Measured]:
     plan = solve(network, targets.load(board), kind=case.kind, max_extra_macs=MAX_EXTRA_MACS).plan  # type: ignore[arg-type]
     found = measure(network, plan, board, check=True)
     output = network.tensors[network.outputs[0]].bytes
-    figure = Figure(case.subject, case.core, case.rule, network.macs, output, found.instructions, found.cycles)
+    figure = Figure(
+        case.subject, case.core, case.rule, network.macs, output, found.instructions, found.cycles, found.stalls
+    )
     return figure, found
 
 
@@ -88,18 +90,28 @@ def measure_networks(cases: Sequence[Case] = NETWORK_CASES) -> Iterator[tuple[Fi
         yield measure_case(case)
 
 
+def parts(case: Case, found: Measured) -> list[Figure]:
+    """What the kernels of a network take together, those of a kind added up (with them the executor)."""
+    total: dict[str, list[int]] = {}
+    for index, cost in found.costs.items():
+        name, macs, values = "executor", 0, 1
+        if index >= 0:
+            op = found.network.ops[index]
+            out = found.network.tensors[op.output]
+            name = kernel_work.kernel_of(found.network, op).name.replace("_", " ")
+            macs, values = found.network.macs_per_position(op) * out.height * out.width, out.bytes
+        counted = (macs, values, cost.instructions, cost.cycles_est, cost.flash_stalls_est)
+        total[name] = [a + b for a, b in zip(total.get(name, [0] * 5), counted, strict=True)]
+    return [Figure(f"{case.subject}: {name}", case.core, case.rule, *counted) for name, counted in total.items()]
+
+
 def measure_shapes() -> Iterator[tuple[list[Figure], Measured]]:
     """Count every network of shapes on both cores: figures of its subjects, and all that was measured."""
-    sets = list(kernel_shapes.sets().values())
-    for build, core in track([(build, core) for build in sets for core in BOARDS], "shapes of kernels"):
-        network = build()
-        target = targets.load(BOARDS[core])
-        found = measure(network, _layer_plan(network, target), target.name)
+    pairs = [(shapes, core) for shapes in kernel_shapes.sets().values() for core in BOARDS]
+    for shapes, core in track(pairs, "shapes of kernels"):
+        network, target = shapes.build(), targets.load(BOARDS[core])
+        found = measure(network, shapes.plan(network, target), target.name)
         yield _shape_figures(found, core), found
-
-
-def _layer_plan(network: Network, target: Target) -> Plan:
-    return solve(network, target, kind="layer").plan
 
 
 def _shape_figures(found: Measured, core: str) -> list[Figure]:
@@ -109,8 +121,9 @@ def _shape_figures(found: Measured, core: str) -> list[Figure]:
         macs = network.macs_per_position(op) * out.height * out.width
         cost = found.costs[index]
         values = out.bytes if not isinstance(op, GlobalPool) else network.tensors[op.inputs[0]].bytes
-        subject, rule = kernel_shapes.label(network, op), latency.kernel_of(network, op).rule
-        figure = Figure(subject, core, rule, macs, values, cost.instructions, cost.cycles_est)
+        subject, rule = kernel_shapes.label(network, op), kernel_work.kernel_of(network, op).rule
+        counts = (cost.instructions, cost.cycles_est, cost.flash_stalls_est)
+        figure = Figure(subject, core, rule, macs, values, *counts)
         figures[figure.key] = figure
     return list(figures.values())
 
@@ -121,6 +134,7 @@ class Stored:
 
     cycle_models: dict[str, str]
     networks: tuple[Figure, ...]
+    parts: tuple[Figure, ...]
     shapes: tuple[Figure, ...]
 
 
@@ -129,10 +143,10 @@ def load() -> Stored:
     if not FILE.exists():
         raise UserError(f"{FILE.name} is missing: measure and store figures with `make bench-kernels STORE=1`")
     data = read_json(FILE)
-    return Stored(data["cycle_models"], _expanded(data["networks"]), _expanded(data["shapes"]))
+    return Stored(data["cycle_models"], *(_expanded(data[name]) for name in ("networks", "parts", "shapes")))
 
 
-def store(networks: Sequence[Figure], shapes: Sequence[Figure]) -> None:
+def store(networks: Sequence[Figure], parts: Sequence[Figure], shapes: Sequence[Figure]) -> None:
     """Write the figures, one subject to a line, so that a change can be read in a diff."""
 
     def lines(figures: Sequence[Figure]) -> str:
@@ -143,7 +157,8 @@ def store(networks: Sequence[Figure], shapes: Sequence[Figure]) -> None:
     write_text(
         FILE,
         f'{{\n  "cycle_models": {models},\n  "fields": {json.dumps(fields)},\n'
-        f'  "networks": [\n{lines(networks)}\n  ],\n  "shapes": [\n{lines(shapes)}\n  ]\n}}\n',
+        f'  "networks": [\n{lines(networks)}\n  ],\n  "parts": [\n{lines(parts)}\n  ],\n'
+        f'  "shapes": [\n{lines(shapes)}\n  ]\n}}\n',
     )
 
 
@@ -153,13 +168,13 @@ def _rows(figures: Sequence[Figure]) -> list[list[str | int]]:
         for f in figures:
             if f.core == core:
                 row = rows.setdefault((f.subject, f.rule), [f.subject, f.rule, f.macs, f.values])
-                row += [f.instructions, f.cycles]
+                row += [getattr(f, what) for what in COUNTED]
     return list(rows.values())
 
 
 def _expanded(rows: Sequence[Sequence[Any]]) -> tuple[Figure, ...]:
     return tuple(
-        Figure(subject, core, rule, macs, values, counts[2 * i], counts[2 * i + 1])
+        Figure(subject, core, rule, macs, values, *counts[i * len(COUNTED) : (i + 1) * len(COUNTED)])
         for subject, rule, macs, values, *counts in rows
         for i, core in enumerate(BOARDS)
     )

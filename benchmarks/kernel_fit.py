@@ -18,8 +18,9 @@ from scipy.optimize import nnls  # comes with mlflow
 from kernel_measure import Measured
 from patchline.files import write_json
 from patchline.hil import cycles
-from patchline.schedule import latency
-from patchline.schedule.latency import Executor, Terms
+from patchline.schedule import kernel_work, latency
+from patchline.schedule.kernel_work import Terms
+from patchline.schedule.latency import Executor
 
 DIGITS = 5  # kept of every weight
 
@@ -87,15 +88,15 @@ def store(data: dict[str, Any]) -> None:
 def _collect(found: Measured, into: dict[tuple[str, str], Equations]) -> Executor:
     """Add the equations of all operators; what the executor did comes back."""
     timing, executor = found.target.timing, Executor()
-    kernels = [latency.kernel_of(found.network, op) for op in found.network.ops]
+    kernels = [kernel_work.kernel_of(found.network, op) for op in found.network.ops]
     for segment in found.plan.segments:
         sizes = latency.step_bytes(kernels, segment)
-        called = latency.calls_of(found.network, segment)
+        called = kernel_work.calls_of(found.network, segment)
         executor.add(segment, called)
         for index, calls in called.items():
             kernel, cost = kernels[index], found.costs[index]
             mine = into[kernel.name, kernel.rule]
-            mine.terms.append(latency.work(kernel, calls))
+            mine.terms.append(kernel_work.work(kernel, calls))
             mine.cycles.append(cost.cycles_est - cost.flash_stalls_est)
             mine.lines.append(latency.flash_lines(kernel, calls, sizes[index], timing))
             mine.fetched.append(cost.flash_stalls_est / timing.flash_wait_states)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -39,8 +43,30 @@ class Measured:
         return sum(cost.cycles_est for cost in self.costs.values())
 
     @property
+    def stalls(self) -> int:
+        return sum(cost.flash_stalls_est for cost in self.costs.values())
+
+    @property
     def runtime(self) -> Cost:
         return self.costs.get(RUNTIME, Cost(0, 0, 0))
+
+
+@cache
+def _objects() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="patchline-kernels-")  # gone with the process
+
+
+@contextmanager
+def _shared_objects(target: Target) -> Iterator[None]:
+    """Kernels are compiled once per board and process, not once per network (SHARED in the firmware's Makefile)."""
+    before = os.environ.get("SHARED")
+    os.environ["SHARED"] = str(Path(_objects().name) / target.name)
+    try:
+        yield
+    finally:
+        del os.environ["SHARED"]
+        if before is not None:
+            os.environ["SHARED"] = before
 
 
 def measure(network: Network, plan: Plan, board: str, *, check: bool = False) -> Measured:
@@ -52,7 +78,9 @@ def measure(network: Network, plan: Plan, board: str, *, check: bool = False) ->
     shape = network.tensors[network.input].shape
     image = np.random.default_rng(1).integers(-128, 128, (1, *shape), dtype=np.int8)
     with tempfile.TemporaryDirectory() as folder:
-        firmware = build.compile_folder(codegen.generate(network, plan, target, Path(folder)))
+        codegen.generate(network, plan, target, Path(folder))
+        with _shared_objects(target):
+            firmware = build.compile_folder(folder)
         found = next(
             done for done in sessions.traced(Setup(firmware, board), [0], image) if isinstance(done, Inference)
         )

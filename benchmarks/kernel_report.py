@@ -62,7 +62,7 @@ def write_markdown(stored: Stored) -> None:
 def markdown(stored: Stored) -> str:
     """docs/performance.md with its tables replaced by the stored figures."""
     text = DOCUMENT.read_text(encoding="utf-8")
-    for name, lines in (("networks", _networks(stored)), ("kernels", _kernels(stored))):
+    for name, lines in (("networks", _networks(stored)), ("parts", _parts(stored)), ("kernels", _kernels(stored))):
         pattern = rf"(<!-- {name}: .*? -->\n).*?(<!-- end of {name} -->)"
         text, count = re.subn(pattern, lambda m, new=lines: m[1] + "\n".join(new) + "\n" + m[2], text, flags=re.DOTALL)  # type: ignore[misc]
         if count != 1:
@@ -74,19 +74,55 @@ def _networks(stored: Stored) -> list[str]:
     found = {figure.key: figure for figure in stored.networks}
     models = ", ".join(stored.cycle_models.values())
     lines = [
-        f"| cycle models {models} | rule | M4 cycles/MAC | M7 cycles/MAC | M4 instructions/MAC | M7 instructions/MAC "
-        "| M4 cycles | M7 cycles |",
-        "|---|---|---|---|---|---|---|---|",
+        f"| cycle models {models} | rule | M4 cycles/MAC | M7 cycles/MAC | without flash waits, M4 / M7 "
+        "| M4 instructions/MAC | M7 instructions/MAC | M4 cycles | M7 cycles | against the layer plan |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for subject, rule in dict.fromkeys((f.subject, f.rule) for f in stored.networks):
         m4, m7 = found[subject, "M4", rule], found[subject, "M7", rule]
+        layer = [found[f"{subject.split(',')[0]}, layer", core, rule].cycles for core in ("M4", "M7")]
+        ratios = "" if "layer" in subject else f"x {m4.cycles / layer[0]:.2f}, x {m7.cycles / layer[1]:.2f}"
         lines.append(
             f"| {subject} plan | {rule} | **{per_unit(m4, m4.cycles):.2f}** | **{per_unit(m7, m7.cycles):.2f}** "
+            f"| {per_unit(m4, m4.cycles - m4.stalls):.2f} / {per_unit(m7, m7.cycles - m7.stalls):.2f} "
             f"| {per_unit(m4, m4.instructions):.2f} | {per_unit(m7, m7.instructions):.2f} "
-            f"| {m4.cycles / 1e6:.2f}M | {m7.cycles / 1e6:.2f}M |"
+            f"| {m4.cycles / 1e6:.2f}M | {m7.cycles / 1e6:.2f}M | {ratios} |"
         )
     return lines
 
+
+def _parts(stored: Stored) -> list[str]:
+    """Where the MACs and the cycles of the layer plans are, rule `single`."""
+    found = {figure.key: figure for figure in stored.parts}
+    totals = {figure.key: figure for figure in stored.networks}
+    lines = [
+        "| network, kernels | MACs | M4 cycles | M7 cycles | M4 cycles/MAC | M7 cycles/MAC |",
+        "|---|---|---|---|---|---|",
+    ]
+    for subject in dict.fromkeys(f.subject for f in stored.parts if f.rule == "single"):
+        m4, m7 = found[subject, "M4", "single"], found[subject, "M7", "single"]
+        network = subject.split(":")[0]
+        whole = [totals[network, core, "single"] for core in ("M4", "M7")]
+        each = [f"{per_unit(f, f.cycles):.2f}" if f.macs else "" for f in (m4, m7)]
+        lines.append(
+            f"| {subject} | {m4.macs / whole[0].macs:.1%} | {m4.cycles / whole[0].cycles:.1%} "
+            f"| {m7.cycles / whole[1].cycles:.1%} | {each[0]} | {each[1]} |"
+        )
+    return lines
+
+
+BOUNDS = {
+    "pointwise": (17 / 16, 9 / 16),
+    "window 3x3 s2 3->": (17 / 16 * 28 / 27, 9 / 16 * 28 / 27),
+    "depthwise 3s1": (21 / 9, 10 / 9),
+    "depthwise 3s2": (26.5 / 9, 13 / 9),
+    "depthwise 5": (3 * 51 / 125, None),
+    "depthwise 7": (4 * 69 / 245, None),
+    "dense": (13 / 8, 3 / 4),
+    "add": (66 / 8, None),
+}
+"""Cycles per MAC (add: per value) of the inner loops on M4 and M7, rule `single`, as the heads of
+firmware_template/src/kernels/*.S count them."""
 
 SHOWN = (
     r"pointwise (8->16|24->144|64->24|144->40|256->16), width (5|12|48)",
@@ -103,13 +139,17 @@ def _kernels(stored: Stored) -> list[str]:
     found = {figure.key: figure for figure in stored.shapes}
     subjects = [s for s in dict.fromkeys(f.subject for f in stored.shapes) if any(re.fullmatch(p, s) for p in SHOWN)]
     lines = [
-        "| kernel and shape | M4 cycles, single | tflite | M7 cycles, single | tflite "
+        "| kernel and shape | bound M4 | M4 cycles, single | tflite | bound M7 | M7 cycles, single | tflite "
         "| M4 instructions, single | tflite |",
-        "|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for subject in sorted(subjects, key=_natural):
+        bounds = next((both for name, both in BOUNDS.items() if subject.startswith(name)), (None, None))
         cells = []
         for core, what in (("M4", "cycles"), ("M7", "cycles"), ("M4", "instructions")):
+            if what == "cycles":
+                bound = bounds[core == "M7"]
+                cells.append("" if bound is None else f"{bound:.2f}")
             for rules in (("single",), ("tflite", "division", "slow")):
                 figure = next((found[subject, core, rule] for rule in rules if (subject, core, rule) in found), None)
                 cells.append("" if figure is None else f"{per_unit(figure, getattr(figure, what)):.2f}")

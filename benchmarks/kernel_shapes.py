@@ -8,13 +8,17 @@ differently.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 from kernel_networks import SEED, requantised, tflite_add
 from patchline.network.builder import NetworkBuilder
 from patchline.network.ir import Add, Conv, Depthwise, GlobalPool, Network, Op, Pool, Rule
-from patchline.schedule import latency
+from patchline.schedule import Plan, kernel_work, layer_plan
+from patchline.schedule.geometry import Graph
+from patchline.schedule.memory import make_segment
+from patchline.schedule.solver import assemble
+from patchline.targets import Target
 
 RULES: tuple[Rule, ...] = ("single", "tflite")
 
@@ -22,9 +26,11 @@ SLOW_WIDTHS = (3, 5, 6, 12)  # where the slow way to requantise is measured too:
 
 POINTWISE = (8, 16, 8, 48, 16, 96, 24, 64, 32, 128, 64, 24, 144, 40, 8, 256, 16, 240, 48, 12, 36, 8)
 """Channels along the chain: every neighbouring pair is one shape."""
-POINTWISE_WIDTHS = (1, 2, 3, 5, 6, 7, 10, 12, 20, 24, 48)
-DEPTHWISE_SIZES = ((3, 3), (5, 5), (6, 6), (7, 7), (10, 10), (12, 8), (20, 9), (24, 6), (33, 5), (40, 8), (48, 4))
+POINTWISE_WIDTHS = (2, 3, 4, 5, 6, 7, 10, 12, 24, 48)
+DEPTHWISE_SIZES = ((3, 3), (4, 4), (5, 5), (6, 6), (8, 8), (10, 10), (12, 8), (16, 8), (20, 9), (33, 5), (40, 8))
 DEPTHWISE_CHANNELS = (8, 24, 96)
+STRIPS = ((4, 4), (12, 3), (20, 6), (30, 4))
+"""Width of the map and number of column strips: what streams call on few columns, with and without the map's edges."""
 STEM_SIZES = (96, 80, 64, 33, 12)
 STEM_CHANNELS = (8, 16, 32)
 SHOWN = {
@@ -37,18 +43,35 @@ SHOWN = {
 """Networks whose shapes are reported, stored and compared one by one."""
 
 
-def sets() -> dict[str, Callable[[], Network]]:
-    """Networks by name."""
-    found: dict[str, Callable[[], Network]] = {}
+@dataclass(frozen=True)
+class Set:
+    """A network of shapes to measure; with `strips` as one stream in that many column strips, else layer by layer."""
+
+    build: Callable[[], Network]
+    strips: int = 0
+
+    def plan(self, network: Network, target: Target) -> Plan:
+        if not self.strips:
+            return layer_plan(network, target)
+        graph = Graph(network)
+        segment = make_segment(graph, "stream", 0, len(network.ops), 1, self.strips)
+        return assemble(graph, target, [segment], "pulled", overlap=None)
+
+
+def sets() -> dict[str, Set]:
+    """What is measured, by name."""
+    found: dict[str, Set] = {}
     for width in POINTWISE_WIDTHS:
-        found[f"pointwise, width {width}"] = partial(_pointwise, width)
+        found[f"pointwise, width {width}"] = Set(partial(_pointwise, width))
     for width, height in DEPTHWISE_SIZES:
-        found[f"depthwise, map {height}x{width}"] = partial(_depthwise, width, height)
+        found[f"depthwise, map {height}x{width}"] = Set(partial(_depthwise, width, height))
     for size in STEM_SIZES:
-        found[f"first convolution, width {size}"] = partial(_stem, size)
-    found["fully connected"] = _dense
+        found[f"first convolution, width {size}"] = Set(partial(_stem, size))
+    found["fully connected"] = Set(_dense)
     for width in (3, 10, 20):
-        found[f"elementwise and pools, width {width}"] = partial(_others, width)
+        found[f"elementwise and pools, width {width}"] = Set(partial(_others, width))
+    for width, count in STRIPS:
+        found[f"strips, {count} of width {width}"] = Set(partial(_strips, width), count)
     return found
 
 
@@ -137,6 +160,21 @@ def _dense() -> Network:
     return c.finish(ends)
 
 
+def _strips(width: int) -> Network:
+    c = _Chains(18, 2 * width, 3, f"strips-{width}")
+    ends = []
+    for rule in RULES:
+        x = c.add(rule, c.b.conv("input", 16, 3, 2))
+        for kernel, channels in ((3, 24), (5, 8), (7, 16)):
+            x = c.add(rule, c.b.conv(x, 4 * channels))
+            x = c.add(rule, c.b.depthwise(x, kernel))
+            x = c.add(rule, c.b.conv(x, channels))
+        for channels in (48, 8, 96, 32):  # behind the last halo: single columns
+            x = c.add(rule, c.b.conv(x, channels))
+        ends.append(c.end(x))
+    return c.finish(ends)
+
+
 def _others(width: int) -> Network:
     c = _Chains(6, width, 16, f"others-{width}")
     ends = []
@@ -161,7 +199,7 @@ def _others(width: int) -> Network:
 
 def label(network: Network, op: Op) -> str:
     """The shape as a reader knows it: kernel, channels, size of the map that comes out."""
-    kernel = latency.kernel_of(network, op).name.replace("_", " ")
+    kernel = kernel_work.kernel_of(network, op).name.replace("_", " ")
     source, out = network.tensors[op.inputs[0]], network.tensors[op.output]
     size = f"{out.height}x{out.width}"
     if isinstance(op, Conv):

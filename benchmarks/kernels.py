@@ -80,7 +80,9 @@ def main() -> None:
     if args.check and before:
         check([*of_networks, *of_shapes], [*before.networks, *before.shapes])
     if args.store:
-        kernel_figures.store(of_networks, of_shapes)
+        pairs = zip(NETWORK_CASES, measured, strict=False)  # the networks come first
+        parts = [part for case, found in pairs if case.kind == "layer" for part in kernel_figures.parts(case, found)]
+        kernel_figures.store(of_networks, parts, of_shapes)
         data, quality = kernel_fit.fit(measured)
         kernel_fit.store(data)
         console.print(kernel_report.quality_table(quality))

@@ -18,7 +18,7 @@ from patchline.network.ir import Conv, Depthwise, Network
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "models"
 FILES = {"vww_96": "vww_96_int8.tflite", "mcunet-vww1": "mcunet-vww1.tflite"}
-FIGURE = Figure("net, layer", "M4", "single", 100, 2, 1000, 1500)
+FIGURE = Figure("net, layer", "M4", "single", 100, 2, 1000, 1500, 50)
 
 
 def _convolutions(network: Network) -> list[tuple[object, ...]]:
@@ -65,7 +65,7 @@ def test_figures_survive_the_file(tmp_path, monkeypatch) -> None:
         kernel_figures.load()
     both = (FIGURE, replace(FIGURE, core="M7", cycles=900))
     shapes = tuple(replace(figure, subject="add C 8, 6x3", macs=0) for figure in both)
-    kernel_figures.store(both, shapes)
+    kernel_figures.store(both, shapes[:0], shapes)
     stored = kernel_figures.load()
     assert (stored.networks, stored.shapes) == (both, shapes)
     assert kernel_report.per_unit(shapes[0], shapes[0].cycles) == 750

@@ -1,7 +1,7 @@
 """The prediction of cycles: what it counts, and that its figures belong to the cycle model in use."""
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from patchline import targets
@@ -10,9 +10,9 @@ from patchline.hil import cycles
 from patchline.network.builder import NetworkBuilder
 from patchline.network.ir import Window
 from patchline.network.zoo import mobilenet_v2
-from patchline.schedule import latency, solve
+from patchline.schedule import kernel_work, latency, solve
 from patchline.schedule.geometry import Graph
-from patchline.schedule.latency import Calls, Kernel
+from patchline.schedule.kernel_work import Calls, Kernel, Strip
 from patchline.schedule.memory import make_segment
 
 CORES = {"cortex-m4": "stm32f412", "cortex-m7": "stm32f746"}
@@ -27,11 +27,11 @@ def test_the_figures_belong_to_the_cycle_model(core: str) -> None:
 @pytest.mark.parametrize("core", CORES)
 def test_every_figure_has_the_terms_that_it_is_multiplied_with(core: str) -> None:
     figures = latency.figures(core)
-    calls = Calls(8, 2, ((9, 2), (7, 1)), 2, True)
+    calls = Calls(((2, 2), (3, 6)), 3, (Strip(9, 2, 10), Strip(7, 1, 8)), 2, True)
     for name, rules in figures["kernels"].items():
         for rule, weights in rules.items():
             kernel = Kernel(name, rule, 8, 16, 4, 100)
-            assert len(weights["cycles"]) == len(latency.work(kernel, calls)), name
+            assert len(weights["cycles"]) == len(kernel_work.work(kernel, calls)), name
             assert len(weights["lines"]) == len(
                 latency.flash_lines(kernel, calls, 100, targets.load(CORES[core]).timing)
             )
@@ -40,14 +40,28 @@ def test_every_figure_has_the_terms_that_it_is_multiplied_with(core: str) -> Non
 
 
 @given(
-    st.integers(1, 30), st.integers(1, 7), st.integers(1, 3), st.integers(0, 3), st.integers(0, 20), st.integers(0, 20)
+    st.integers(1, 30), st.integers(1, 7), st.integers(1, 3), st.integers(0, 3), st.integers(0, 20), st.integers(1, 20)
 )
-def test_positions_whose_window_leaves_the_map(
+def test_rows_and_columns_of_the_window_inside_the_map(
     size: int, kernel: int, stride: int, pad: int, low: int, count: int
 ) -> None:
-    window = Window(kernel, stride, pad)
-    outside = [x for x in range(low, low + count) if window.first(x) < 0 or window.first(x) + window.kernel > size]
-    assert latency._outside(low, low + count, window, size) == (len(outside) if kernel > 1 else 0)
+    window = Window(kernel, stride, min(pad, kernel - 1))
+    inside = {y: len([i for i in range(kernel) if 0 <= window.first(y) + i < size]) for y in range(low, low + count)}
+    assume(all(inside.values()))  # as every output of a network has
+    found = dict(kernel_work._rows_inside(((low, low + count),), window, size))
+    assert found == {rows: list(inside.values()).count(rows) for rows in inside.values()}
+    strip = kernel_work._strip(low, low + count, window, size)
+    assert strip.columns == count
+    assert strip.edge == len([rows for rows in inside.values() if rows < kernel])
+    read = {x for y in inside for x in range(window.first(y), window.first(y) + kernel) if 0 <= x < size}
+    assert strip.read == (max(read) + 1 - min(read) if read else 0)
+
+
+@given(st.integers(1, 60))
+def test_blocks_of_pixels_make_up_the_row(columns: int) -> None:
+    blocks = kernel_work._pixel_blocks(columns)
+    assert sum(size * count for size, count in zip((4, 3, 2, 1), blocks, strict=True)) == columns
+    assert min(blocks) >= 0 and sum(blocks) == -(-columns // 4)
 
 
 def test_strips_call_more_often_on_fewer_columns() -> None:
@@ -55,11 +69,11 @@ def test_strips_call_more_often_on_fewer_columns() -> None:
     b.conv(b.depthwise(b.conv("input", 8), 3), 4)
     network = b.finish()
     graph = Graph(network)
-    whole, halves = (latency.calls_of(network, make_segment(graph, "stream", 0, 3, 1, n)) for n in (1, 2))
-    assert whole[0] == Calls(16, 0, ((16, 0),), 1, True)
-    assert whole[1] == Calls(16, 2, ((16, 2),), 1, True)
-    assert halves[0] == Calls(16, 0, ((9, 0), (9, 0)), 2, True)
-    assert halves[1] == Calls(16, 2, ((8, 1), (8, 1)), 2, True)
+    whole, halves = (kernel_work.calls_of(network, make_segment(graph, "stream", 0, 3, 1, n)) for n in (1, 2))
+    assert whole[0] == Calls(((1, 16),), 1, (Strip(16, 0, 16),), 1, True)
+    assert whole[1] == Calls(((3, 14), (2, 2)), 3, (Strip(16, 2, 16),), 1, True)
+    assert halves[0] == Calls(((1, 16),), 1, (Strip(9, 0, 9), Strip(9, 0, 9)), 2, True)
+    assert halves[1] == Calls(((3, 14), (2, 2)), 3, (Strip(8, 1, 9), Strip(8, 1, 9)), 2, True)
     target = targets.load("stm32f412")
     cycles = [latency.predicted_cycles(network, [make_segment(graph, "stream", 0, 3, 1, n)], target) for n in (1, 2, 4)]
     assert cycles == sorted(cycles)
@@ -79,4 +93,4 @@ def test_missing_figures_are_a_clear_error() -> None:
     with pytest.raises(UserError, match=r"no figures for cortex-m99.*bench-kernels"):
         latency.figures("cortex-m99")
     with pytest.raises(UserError, match="no figures for kernel 'fft'"):
-        latency._row_cycles("cortex-m4", Kernel("fft", "single", 8, 8, 4, 0), 8, 0, 0)
+        latency._row_cycles("cortex-m4", Kernel("fft", "single", 8, 8, 4, 0), Strip(8, 0, 8), 1, 1)

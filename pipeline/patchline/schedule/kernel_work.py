@@ -1,0 +1,251 @@
+"""What a schedule has its kernels execute: row calls, and the terms that their cycles consist of.
+
+A call is one output row of one tile, so that strips and patches, which call more often on fewer columns and compute
+some of them twice, are counted from their tile ranges. The terms follow the kernels in firmware_template/src/kernels:
+blocks of pixels, tails, what is gathered. `latency` weighs them with measured figures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from patchline.network.ir import (
+    Add,
+    Conv,
+    Depthwise,
+    GlobalPool,
+    Network,
+    Op,
+    Pool,
+    Requant,
+    Softmax,
+    Window,
+)
+from patchline.schedule.plan import Segment
+
+SCALE_BYTES = 8  # bias and multiplier of a channel
+GATHERED = ("depthwise_5", "depthwise_7")  # kernels that gather the columns of a chunk of outputs in scratch
+CHUNK = 16
+
+Terms = tuple[float, ...]
+
+
+class Kernel(NamedTuple):
+    """What decides the cycles of one row call beside its columns; equal for many operators, hence hashable.
+
+    `inputs`: bytes of one window as the kernel reads it (padded to words), `pairs`: pairs of output channels.
+    """
+
+    name: str
+    rule: str
+    channels: int
+    inputs: int
+    pairs: int
+    flash_bytes: int  # weights and constants that a pass reads
+    stride: int = 1
+
+
+class Strip(NamedTuple):
+    """Columns of a row call: how many it computes, of how many the window leaves the map, how many it reads."""
+
+    columns: int
+    edge: int
+    read: int
+
+
+@dataclass(frozen=True)
+class Calls:
+    """Row calls of one operator in one inference.
+
+    `rows`: (rows of the window inside the map, how many such rows) per strip; `height` is the window's. `tiles` is how
+    often the operator starts afresh, and `shared` tells that other operators fire between two of its rows.
+    """
+
+    rows: tuple[tuple[int, int], ...]
+    height: int
+    strips: tuple[Strip, ...]
+    tiles: int
+    shared: bool
+
+    @property
+    def per_strip(self) -> int:
+        return sum(count for _, count in self.rows)
+
+    @property
+    def border(self) -> int:
+        """Rows per strip whose window leaves the map."""
+        return sum(count for inside, count in self.rows if inside < self.height)
+
+    @property
+    def count(self) -> int:
+        return self.per_strip * len(self.strips)
+
+
+def calls_of(network: Network, segment: Segment) -> dict[int, Calls]:
+    """The row calls of every operator of a segment."""
+    ranges = {r.tensor: r for r in segment.ranges}
+    tiles = segment.tile_rows * segment.tile_cols
+    found = {}
+    for step in segment.steps:
+        for index in range(*step):
+            op = network.ops[index]
+            walked = op.inputs[0] if isinstance(op, GlobalPool) else op.output
+            source = network.tensors[op.inputs[0]]
+            rows, cols = op.rows, op.cols
+            strips = tuple(_strip(lo, hi, cols, source.width) for lo, hi in ranges[walked].cols if hi > lo)
+            inside = _rows_inside(ranges[walked].rows, rows, source.height)
+            found[index] = Calls(inside, rows.kernel, strips, tiles, step[1] - step[0] > 1)
+    return found
+
+
+def _strip(lo: int, hi: int, window: Window, size: int) -> Strip:
+    begin, end = _inner(lo, hi, window, size)
+    first, stop = window.input_range(lo, hi, size)
+    return Strip(hi - lo, hi - lo - (end - begin), stop - first)
+
+
+def _rows_inside(ranges: Sequence[tuple[int, int]], window: Window, size: int) -> tuple[tuple[int, int], ...]:
+    """How many of the positions have how many cells of their window inside [0, size)."""
+    found: dict[int, int] = {}
+    for lo, hi in ranges:
+        begin, end = _inner(lo, hi, window, size)
+        if end > begin:
+            found[window.kernel] = found.get(window.kernel, 0) + end - begin
+        for y in (*range(lo, begin), *range(end, hi)):
+            start, stop = window.input_range(y, y + 1, size)
+            found[stop - start] = found.get(stop - start, 0) + 1
+    return tuple(found.items())
+
+
+def _inner(lo: int, hi: int, window: Window, size: int) -> tuple[int, int]:
+    """The positions of [lo, hi) whose window lies inside [0, size), as [begin, end); both `lo` where there are none."""
+    if window.kernel == 1 and window.pad == 0:
+        return lo, hi
+    begin = max(lo, -(-window.pad * window.up // window.stride))
+    end = min(hi, (size - window.kernel + window.pad) * window.up // window.stride + 1)
+    return (begin, end) if end > begin else (lo, lo)
+
+
+def kernel_of(network: Network, op: Op) -> Kernel:
+    """The kernel that runs `op`, as far as its cycles depend on it."""
+    source, output = network.tensors[op.inputs[0]], network.tensors[op.output]
+    channels = output.channels
+    if isinstance(op, Conv):
+        _, height, width, _ = op.weights.shape
+        inputs = height * (-(-width * source.channels // 4) * 4)
+        pairs = -(-channels // 2)
+        name = "window"
+        if op.pad == (0, 0) and output.width == 1:
+            name = "dense"
+        elif op.pad == (0, 0) and height == width == 1:
+            name = "pointwise"
+        return Kernel(name, _rule(op.requant, op.clamp), channels, inputs, pairs, 2 * pairs * (inputs + SCALE_BYTES))
+    if isinstance(op, Depthwise):
+        height, width, _ = op.weights.shape
+        special = height == width and width in (3, 5, 7) and op.stride[1] in (1, 2)
+        name = f"depthwise_{width}s{op.stride[1]}" if special else "depthwise"
+        held = 12 if (height, width) == (3, 3) else (height + 1) // 2 * ((width + 1) // 2) * 4
+        rule = _rule(op.requant, op.clamp)
+        return Kernel(name, rule, channels, height * width, channels, channels * (held + SCALE_BYTES), op.stride[1])
+    if isinstance(op, Pool):
+        rule = _rule(op.requant, op.clamp) if op.kind == "average" else "single"
+        return Kernel(f"{op.kind}_pool", rule, channels, op.kernel[0] * op.kernel[1], channels, 0)
+    if isinstance(op, GlobalPool):
+        return Kernel("global_pool", _rule(op.requant, op.clamp), channels, 1, channels, 0)
+    rule = op.rule if isinstance(op, Add) else "single"
+    flash = 1024 if isinstance(op, Softmax) else 0
+    return Kernel(type(op).__name__.lower(), rule, channels, len(op.inputs), channels, flash)
+
+
+def _rule(requant: Requant | None, clamp: tuple[int, int]) -> str:
+    """`single` and `tflite` have short ways in the kernels; `slow` is everything else (`division`: no constants)."""
+    if requant is None:
+        return "division"
+    if clamp != (-128, 127) or requant.rule == "tflite_once":
+        return "slow"
+    shifts = requant.shifts
+    if requant.rule == "single":
+        return "slow" if shifts.any() else "single"
+    return "tflite" if bool((shifts < 0).all()) and bool((shifts >= -22).all()) else "slow"
+
+
+def work(kernel: Kernel, calls: Calls) -> Terms:
+    """The terms that the cycles of an operator consist of, summed over its row calls."""
+    total: list[float] = []
+    for strip in calls.strips:
+        for inside, count in calls.rows:
+            terms = terms_of_row(kernel, strip, inside, calls.height)
+            total = [a + count * b for a, b in zip(total or [0.0] * len(terms), terms, strict=True)]
+    return tuple(total)
+
+
+def terms_of_row(kernel: Kernel, strip: Strip, inside: int, height: int) -> Terms:
+    """The terms of one row call; `inside` of the `height` rows of its window lie in the map."""
+    channels, inputs, pairs = kernel.channels, kernel.inputs, kernel.pairs
+    columns, edge, _ = strip
+    border = int(inside < height)
+    values = channels * columns
+    if kernel.name == "dense":
+        return (1, inputs, pairs, pairs * inputs)
+    if kernel.name in ("pointwise", "window"):
+        terms: list[float] = [1]
+        for blocks in _pixel_blocks(columns):
+            terms += [blocks, blocks * inputs, blocks * pairs, blocks * pairs * inputs]
+        if kernel.name == "window":
+            odd = columns if border else edge  # windows that leave the map are gathered piece by piece
+            terms += [odd, odd * inputs]
+        return tuple(terms)
+    if kernel.name.startswith(GATHERED):
+        return _terms_of_gathering(kernel, strip, inside, height)
+    if kernel.name.startswith("depthwise"):
+        halves = channels * -(-columns // 2)
+        return (1, channels, values, halves, channels * edge, border, border * channels, border * values)
+    return (1, channels, columns, values, values * inputs, channels * edge, border * values)
+
+
+def _terms_of_gathering(kernel: Kernel, strip: Strip, inside: int, height: int) -> Terms:
+    """As `depthwise_dsp.c` works: chunks of outputs; their columns are gathered, then come blocks of five or three."""
+    chunks = _chunks(strip.columns)
+    needed = sum((outputs - 1) * kernel.stride + height for outputs in chunks)
+    unread = (strip.columns - 1) * kernel.stride + height - strip.read  # beyond the map, on both sides
+    fives = threes = 0
+    for outputs in chunks:
+        left = outputs
+        while left > 0:
+            three = left <= 3 or left == 6
+            threes, fives = threes + three, fives + (not three)
+            left -= 3 if three else 5
+    channels, row_pairs = kernel.channels, (inside + 1) // 2
+    starts, gathered = channels * len(chunks), channels * (needed - unread)
+    return (
+        1, len(chunks), needed, starts, starts * inside, starts * (height - inside), gathered, gathered * inside,
+        channels * fives, channels * fives * row_pairs, channels * threes, channels * threes * row_pairs,
+    )  # fmt: skip
+
+
+def _chunks(columns: int) -> list[int]:
+    """Outputs of each chunk: all where they are few, else multiples of five."""
+    chunks = []
+    while columns > CHUNK:
+        even = -(-columns // -(-columns // CHUNK))
+        chunks.append(CHUNK if even == CHUNK else -(-even // 5) * 5)
+        columns -= chunks[-1]
+    return [*chunks, columns]
+
+
+def _pixel_blocks(columns: int) -> tuple[int, int, int, int]:
+    """Blocks of 4, 3, 2 and 1 pixels that the convolutions walk a row in: 5 pixels end it as 3 + 2, 6 as 3 + 3."""
+    fours = columns // 4
+    rest = columns % 4
+    if fours and rest in (1, 2):
+        return (fours - 1, rest, 2 - rest, 0)
+    return (fours, int(rest == 3), int(rest == 2), int(rest == 1))
+
+
+def passes(kernel: Kernel, columns: int) -> int:
+    """How often a row call reads all of the kernel's constants."""
+    if kernel.name in ("pointwise", "window"):
+        return sum(_pixel_blocks(columns))
+    return len(_chunks(columns)) if kernel.name.startswith(GATHERED) else 1
