@@ -3,17 +3,34 @@
 
 /* The part of an output's window that lies inside the map. */
 typedef struct {
-    const int8_t *const *rows; /* some may be NULL */
-    int32_t height;            /* of the list */
-    int32_t from, width;       /* columns, relative to the row pointers */
+    const int8_t *const *rows;
+    int32_t height;
+    int32_t offset, bytes; /* first column, all columns: bytes behind the row pointers */
+    int32_t channels;
+    int32_t cells;
 } window;
 
-static window window_of(const pl_pool *op, const pl_row *row, int32_t x)
+/* The rows inside the map; they follow each other. */
+static window rows_of(const pl_pool *op, const pl_row *row)
+{
+    window found = {.rows = row->in, .height = op->kernel_h, .channels = op->channels};
+    for (; found.height && !found.rows[0]; found.height--) {
+        found.rows++;
+    }
+    for (; found.height && !found.rows[found.height - 1]; found.height--) {
+    }
+    return found;
+}
+
+/* The columns of output x. */
+static void set_columns(window *found, const pl_pool *op, const pl_row *row, int32_t x)
 {
     const int32_t start = x * op->stride - row->left;
     const int32_t from = start < 0 ? 0 : start;
     const int32_t to = start + op->kernel_w > row->valid ? row->valid : start + op->kernel_w;
-    return (window){row->in, op->kernel_h, from, to - from};
+    found->offset = from * found->channels;
+    found->bytes = (to - from) * found->channels;
+    found->cells = (to - from) * found->height;
 }
 
 /* An average that is rounded to nearest, halves away from zero; `half` and `reciprocal` = 2^31 / count rounded up belong to count.
@@ -25,40 +42,34 @@ static inline int32_t average_of(int32_t total, int32_t half, uint32_t reciproca
     return total < 0 ? -quotient : quotient;
 }
 
-static void average(const pl_pool *op, const window *from, int32_t first, int32_t cells, int8_t *out)
+static void average(const pl_pool *op, const window *from, int32_t first, int8_t *out)
 {
-    const int32_t channels = op->channels;
     const int32_t division = op->requant.scale == NULL;
     const int32_t centre = division ? 0 : op->input_zero;
-    for (int32_t c = first; c < channels; c++) {
-        int32_t acc = -cells * centre;
+    for (int32_t c = first; c < from->channels; c++) {
+        int32_t acc = -from->cells * centre;
         for (int32_t ky = 0; ky < from->height; ky++) {
-            if (from->rows[ky]) {
-                const int8_t *in = from->rows[ky] + from->from * channels + c;
-                for (int32_t x = 0; x < from->width; x++, in += channels) {
-                    acc += *in;
-                }
+            const int8_t *in = from->rows[ky] + from->offset + c;
+            for (int32_t i = 0; i < from->bytes; i += from->channels) {
+                acc += in[i];
             }
         }
         if (division) {
-            out[c] = (int8_t)pl_clamp(pl_rounded_division(acc, cells), op->requant.low, op->requant.high);
+            out[c] = (int8_t)pl_clamp(pl_rounded_division(acc, from->cells), op->requant.low, op->requant.high);
         } else {
-            out[c] = pl_requantise(&op->requant, cells - 1, acc);
+            out[c] = pl_requantise(&op->requant, from->cells - 1, acc);
         }
     }
 }
 
 static void maximum(const pl_pool *op, const window *from, int32_t first, int8_t *out)
 {
-    const int32_t channels = op->channels;
-    for (int32_t c = first; c < channels; c++) {
+    for (int32_t c = first; c < from->channels; c++) {
         int32_t largest = -128;
         for (int32_t ky = 0; ky < from->height; ky++) {
-            if (from->rows[ky]) {
-                const int8_t *in = from->rows[ky] + from->from * channels + c;
-                for (int32_t x = 0; x < from->width; x++, in += channels) {
-                    largest = *in > largest ? *in : largest;
-                }
+            const int8_t *in = from->rows[ky] + from->offset + c;
+            for (int32_t i = 0; i < from->bytes; i += from->channels) {
+                largest = in[i] > largest ? in[i] : largest;
             }
         }
         out[c] = (int8_t)pl_clamp(largest, op->requant.low, op->requant.high);
@@ -71,41 +82,71 @@ static void maximum(const pl_pool *op, const window *from, int32_t first, int8_t
 
 enum { CELLS = 255 }; /* whose sum fits 16 bits */
 
-static int32_t average_fours(const pl_pool *op, const window *from, int32_t cells, int8_t *out)
+/* Sums of four channels: 0 and 2, 1 and 3. Not inlined: it needs all registers. */
+static __attribute__((noinline)) void sum_four(const window *from, int32_t c, uint32_t sums[2])
+{
+    const int32_t channels = from->channels;
+    const int32_t offset = from->offset + c;
+    const int32_t bytes = from->bytes;
+    uint32_t even = 0;
+    uint32_t odd = 0;
+    for (const int8_t *const *rows = from->rows, *const *end = rows + from->height; rows != end;) {
+        const int8_t *in = *rows++ + offset;
+        for (int32_t left = bytes; left; left -= channels) {
+            const uint32_t word = pl_load4(in);
+            in += channels;
+            even = pl_sxtab16(even, word);
+            odd = pl_sxtab16_odd(odd, word);
+        }
+    }
+    sums[0] = even;
+    sums[1] = odd;
+}
+
+/* The averages of four totals by their count, and by rule single. Neither is inlined: they are loops without a spill. */
+static __attribute__((noinline)) void divide_four(const pl_requant *q, const int32_t *totals, int32_t cells, int8_t *out)
+{
+    const uint32_t reciprocal = 0x7fffffffu / (uint32_t)cells + 1u;
+    const int32_t low = q->low;
+    const int32_t high = q->high;
+    for (const int8_t *end = out + 4; out != end;) {
+        *out++ = (int8_t)pl_clamp(average_of(*totals++, cells / 2, reciprocal), low, high);
+    }
+}
+
+static __attribute__((noinline)) void scale_four(const pl_requant *q, const int32_t *totals, int32_t cells, int8_t *out)
+{
+    const int32_t shift = q->shifts ? q->shifts[cells - 1] : 0;
+    const int32_t multiplier = q->scale[cells - 1].multiplier;
+    const int32_t zero = q->zero;
+    const int32_t low = q->low;
+    const int32_t high = q->high;
+    for (const int8_t *end = out + 4; out != end;) {
+        *out++ = (int8_t)pl_clamp(pl_smmlar(pl_shift_left(*totals++, (uint32_t)shift), multiplier, zero), low, high);
+    }
+}
+
+static int32_t average_fours(const pl_pool *op, const window *from, int8_t *out)
 {
     const pl_requant *q = &op->requant;
-    const int32_t channels = op->channels;
-    const uint32_t reciprocal = 0x7fffffffu / (uint32_t)cells + 1u;
+    const int32_t cells = from->cells;
+    const int32_t centre = q->scale ? cells * op->input_zero : 0;
     int32_t c = 0;
-    if (cells > CELLS) {
-        return 0;
-    }
-    for (; c + 4 <= channels; c += 4) {
-        uint32_t even = 0;
-        uint32_t odd = 0;
-        for (int32_t ky = 0; ky < from->height; ky++) {
-            if (from->rows[ky]) {
-                const int8_t *in = from->rows[ky] + from->from * channels + c;
-                for (const int8_t *end = in + from->width * channels; in != end; in += channels) {
-                    const uint32_t word = pl_load4(in);
-                    even = pl_sxtab16(even, word);
-                    odd = pl_sxtab16_odd(odd, word);
-                }
-            }
-        }
-        const int32_t centre = q->scale ? cells * op->input_zero : 0;
+    for (; cells <= CELLS && c + 4 <= from->channels; c += 4) {
+        uint32_t sums[2];
+        sum_four(from, c, sums);
         const int32_t totals[4] = {
-            (int16_t)(even & 0xffffu) - centre,
-            (int16_t)(odd & 0xffffu) - centre,
-            ((int32_t)even >> 16) - centre,
-            ((int32_t)odd >> 16) - centre,
+            (int16_t)(sums[0] & 0xffffu) - centre,
+            (int16_t)(sums[1] & 0xffffu) - centre,
+            ((int32_t)sums[0] >> 16) - centre,
+            ((int32_t)sums[1] >> 16) - centre,
         };
-        if (q->scale) {
+        if (!q->scale) {
+            divide_four(q, totals, cells, out + c);
+        } else if (!q->tflite) {
+            scale_four(q, totals, cells, out + c);
+        } else {
             pl_requantise_run(q, cells - 1, totals, 4, out + c, 1);
-            continue;
-        }
-        for (int32_t i = 0; i < 4; i++) {
-            out[c + i] = (int8_t)pl_clamp(average_of(totals[i], cells / 2, reciprocal), q->low, q->high);
         }
     }
     return c;
@@ -113,18 +154,18 @@ static int32_t average_fours(const pl_pool *op, const window *from, int32_t cell
 
 static int32_t maximum_fours(const pl_pool *op, const window *from, int8_t *out)
 {
-    const int32_t channels = op->channels;
+    const int32_t channels = from->channels;
+    const int32_t bytes = from->bytes;
     const uint32_t low = (uint32_t)(op->requant.low & 0xff) * 0x1010101u;
     const uint32_t high = (uint32_t)(op->requant.high & 0xff) * 0x1010101u;
     int32_t c = 0;
     for (; c + 4 <= channels; c += 4) {
         uint32_t largest = low;
         for (int32_t ky = 0; ky < from->height; ky++) {
-            if (from->rows[ky]) {
-                const int8_t *in = from->rows[ky] + from->from * channels + c;
-                for (const int8_t *end = in + from->width * channels; in != end; in += channels) {
-                    largest = pl_max4(largest, pl_load4(in));
-                }
+            const int8_t *in = from->rows[ky] + from->offset + c;
+            for (int32_t left = bytes; left; left -= channels) {
+                largest = pl_max4(largest, pl_load4(in));
+                in += channels;
             }
         }
         pl_store4(out + c, pl_min4(largest, high));
@@ -134,11 +175,10 @@ static int32_t maximum_fours(const pl_pool *op, const window *from, int8_t *out)
 
 #else
 
-static int32_t average_fours(const pl_pool *op, const window *from, int32_t cells, const int8_t *out)
+static int32_t average_fours(const pl_pool *op, const window *from, const int8_t *out)
 {
     (void)op;
     (void)from;
-    (void)cells;
     (void)out;
     (void)average_of;
     return 0;
@@ -157,24 +197,21 @@ static int32_t maximum_fours(const pl_pool *op, const window *from, const int8_t
 void pl_average_pool_row(const void *constants, const pl_row *row)
 {
     const pl_pool *op = constants;
-    int32_t rows = 0;
-    for (int32_t ky = 0; ky < op->kernel_h; ky++) {
-        rows += row->in[ky] != NULL;
-    }
-    for (int32_t x = 0; x < row->columns; x++) {
-        const window from = window_of(op, row, x);
-        int8_t *out = row->out + x * op->channels;
-        const int32_t cells = rows * from.width;
-        average(op, &from, average_fours(op, &from, cells, out), cells, out);
+    window from = rows_of(op, row);
+    int8_t *out = row->out;
+    for (int32_t x = 0; x < row->columns; x++, out += op->channels) {
+        set_columns(&from, op, row, x);
+        average(op, &from, average_fours(op, &from, out), out);
     }
 }
 
 void pl_max_pool_row(const void *constants, const pl_row *row)
 {
     const pl_pool *op = constants;
-    for (int32_t x = 0; x < row->columns; x++) {
-        const window from = window_of(op, row, x);
-        int8_t *out = row->out + x * op->channels;
+    window from = rows_of(op, row);
+    int8_t *out = row->out;
+    for (int32_t x = 0; x < row->columns; x++, out += op->channels) {
+        set_columns(&from, op, row, x);
         maximum(op, &from, maximum_fours(op, &from, out), out);
     }
 }
