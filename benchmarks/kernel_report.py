@@ -27,7 +27,7 @@ def table(title: str, figures: Sequence[Figure], stored: Sequence[Figure]) -> Ta
     for name in ("", "core", "rule"):
         view.add_column(name)
     for name in ("instructions", "cycles (est.)", "instr. per", "cycles per", "change"):
-        view.add_column(name, justify="right")
+        view.add_column(name, justify="right", no_wrap=True)
     known = {figure.key: figure for figure in stored}
     for figure in figures:
         before = known.get(figure.key)

@@ -14,6 +14,7 @@ Instructions are counted in the emulator and repeat exactly; cycles are estimate
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -61,7 +62,7 @@ def main() -> None:
         return
     if args.store and args.only:
         raise UserError("--store needs all figures: leave --only out")
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 140)
     quick = args.check == "quick"
     before = None if args.store and not kernel_figures.FILE.exists() else kernel_figures.load()
     of_networks: list[Figure] = []
