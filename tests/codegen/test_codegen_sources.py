@@ -118,7 +118,8 @@ def test_interleaved_weights():
 def test_what_is_left_of_the_rows_comes_last():
     weights = np.arange(10, dtype=np.int8).reshape(1, 2, 1, 5)
     packed = layout.conv_weights(weights, "flat")
-    assert packed[::2].tolist() == [0, 2, 1, 3, 5, 7, 6, 8, 4, 9, 0, 0]  # the fours of both rows, then 4 and 9 as a pair
+    # the fours of both rows, then 4 and 9 as a pair
+    assert packed[::2].tolist() == [0, 2, 1, 3, 5, 7, 6, 8, 4, 9, 0, 0]
     assert not packed[1::2].any()  # no partner
 
 
