@@ -49,7 +49,7 @@ static void gather_plan(pl_dwl *job, const pl_depthwise *op, const pl_row *row, 
 }
 
 /* The pairs of rows that count; the sums of the others go into the bias. */
-static void pairs_plan(pl_dwl *job, const pl_row *row, int32_t kernel)
+static void pairs_plan(pl_dwl *job, const pl_depthwise *op, const pl_row *row, int32_t kernel)
 {
     const int32_t pairs = (kernel + 1) / 2;
     const int32_t bytes = 4 * pairs; /* weights of a pair of rows, and a column of scratch */
@@ -64,13 +64,13 @@ static void pairs_plan(pl_dwl *job, const pl_row *row, int32_t kernel)
     }
     for (int32_t p = 0; p < pairs; p++) {
         if (p < from || p >= to) {
-            *skipped++ = p * bytes + bytes - 4;
+            *skipped++ = (p - from) * bytes + bytes - 4;
         }
     }
-    *skipped = -1;
+    *skipped = 1;
     job->x = (const uint32_t *)row->scratch + from;
     job->x_bytes = (uint32_t)(to - from) * 4u;
-    job->weights_first = (uint32_t)(from * bytes);
+    job->weights = op->weights + from * bytes;
     job->weights_bytes = (uint32_t)(pairs * bytes);
     job->column_bytes = (uint32_t)bytes;
 }
@@ -108,12 +108,13 @@ static void depthwise(const pl_depthwise *op, const pl_row *row, const int32_t k
         .zero_sum = pl_pack((uint32_t)op->input_zero, (uint32_t)op->input_zero << 8),
         .in_pitch = op->channels,
     };
-    pairs_plan(&job, row, kernel);
+    pairs_plan(&job, op, row, kernel);
+    const int8_t *weights = job.weights;
     int32_t outputs;
     for (int32_t x = 0; x < row->columns; x += outputs) {
         outputs = chunk_of(row->columns - x);
         job.outputs = (uint32_t)outputs;
-        job.weights = op->weights;
+        job.weights = weights;
         job.scale = q->scale;
         job.out = row->out + x * op->channels;
         job.channels = op->channels;
@@ -164,12 +165,12 @@ static void run_job(const pl_dwl *job, int32_t kernel, int32_t stride)
         gather(job, channel);
         int32_t bias = job->scale[channel].bias;
         const int32_t multiplier = job->scale[channel].multiplier;
-        for (const int32_t *skipped = job->skipped; *skipped >= 0; skipped++) {
+        for (const int32_t *skipped = job->skipped; *skipped != 1; skipped++) {
             bias = pl_smlad(pl_sxtb16_odd(pl_load4(w + *skipped)), job->zero_sum, bias);
         }
         for (int32_t i = 0; i < (int32_t)job->outputs; i++) {
             const uint32_t *x = job->x + i * (int32_t)job->x_step / 4;
-            const int32_t acc = bias + sum(x, w + job->weights_first, (int32_t)job->x_bytes, kernel, stride);
+            const int32_t acc = bias + sum(x, w, (int32_t)job->x_bytes, kernel, stride);
             int8_t *out = job->out + i * (int32_t)job->pitch + channel;
             if (job->rule == PL_BY_RULE) {
                 memcpy(out, &acc, 4);

@@ -6,7 +6,7 @@
 
 /* depthwise_large_armv7em.S reads this by offset. Scratch is [columns][pairs of rows] words. */
 typedef struct {
-    const int8_t *weights; /* of the first channel */
+    const int8_t *weights; /* of the first channel and the first pair of rows that counts */
     const pl_scale *scale;
     const int8_t *shifts; /* with PL_TFLITE */
     int8_t *out;
@@ -16,12 +16,11 @@ typedef struct {
     const uint32_t *x;      /* scratch: first pair of rows that counts */
     uint32_t x_bytes;       /* of the pairs of rows that count, in a column */
     uint32_t x_step;        /* bytes from the first column of an output to the next output's */
-    uint32_t weights_first; /* bytes from a channel's weights to those of the first pair that counts */
     uint32_t weights_bytes; /* of a channel */
     int32_t addend;         /* PL_SINGLE: the output's zero point; PL_TFLITE: twice that and one */
     int32_t rule;           /* PL_SINGLE, PL_TFLITE, or PL_BY_RULE: accumulators go to `out` as int32 */
     uint32_t zero_sum;      /* the input's zero point and 256 times it */
-    int32_t skipped[4];     /* offsets of the sums of pairs of rows that are padding as a whole; -1 ends the list */
+    int32_t skipped[4];     /* from `weights` to the sums of pairs of rows that are padding as a whole; 1 ends the list */
     int16_t *to;            /* scratch: first row and column to gather */
     uint32_t column_bytes;  /* from column to column of scratch */
     uint32_t in_pitch;      /* bytes from column to column of the map */

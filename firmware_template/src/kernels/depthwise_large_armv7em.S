@@ -5,7 +5,7 @@
  * the kernel in two rows: five SMLAD, one new x, half a word of weights and its SXTB16. At stride 2 the even taps come first and the
  * odd ones behind them, so that either kind moves by one x a tap.
  * Cortex-M4, five outputs, two rows of 7x7 at stride 1: 35 SMLAD, 16 loads in 23 cycles, 7 SXTB16, loop 4: 69 cycles for 70
- * products; 5x5: 51 for 50. Beside its products a block costs about 60 cycles, a channel about 60.
+ * products; 5x5: 51 for 50. Beside its products a block costs about 60 cycles, a channel about 50.
  * On a Cortex-M7 loads and SXTB16 stand between the SMLADs.
  */
 #if defined(__ARM_FEATURE_DSP) && !defined(PL_PORTABLE)
@@ -25,22 +25,21 @@
     .equ X, 28
     .equ X_BYTES, 32
     .equ X_STEP, 36
-    .equ WEIGHTS_FIRST, 40
-    .equ WEIGHTS_BYTES, 44
-    .equ ADDEND, 48
-    .equ RULE, 52
-    .equ ZERO_SUM, 56
-    .equ SKIPPED, 60
-    .equ TO, 76
-    .equ COLUMN_BYTES, 80
-    .equ IN_PITCH, 84
-    .equ SPAN, 88
-    .equ ROWS, 92
-    .equ LINES, 96
+    .equ WEIGHTS_BYTES, 40
+    .equ ADDEND, 44
+    .equ RULE, 48
+    .equ ZERO_SUM, 52
+    .equ SKIPPED, 56
+    .equ TO, 72
+    .equ COLUMN_BYTES, 76
+    .equ IN_PITCH, 80
+    .equ SPAN, 84
+    .equ ROWS, 88
+    .equ LINES, 92
 
 /* frame */
     .equ F_END, 0       /* of the scratch that the block's products go through, in its first column */
-    .equ F_W, 4         /* weights of the first pair that counts */
+    .equ F_W, 4         /* the channel's weights of the first pair that counts */
     .equ F_BIAS, 8
     .equ F_LEFT, 12     /* outputs to do */
     .equ F_COUNT, 16    /* outputs of the block */
@@ -55,9 +54,8 @@
     .equ F_THREE, 52
     .equ F_JOB, 56
     .equ F_CHANNEL, 60
-    .equ F_WEIGHTS, 64  /* of the next channel */
-    .equ F_SCALE, 68
-    .equ F_SIZE, 72
+    .equ F_SCALE, 64
+    .equ F_SIZE, 68
 
 /* Products.
  *
@@ -294,9 +292,7 @@ gather\rows:
     .endif
     adds    r7, r9
     bcc     1b
-    .if \rows > 1
     b       gathered
-    .endif
 .endm
 
 /* TFLite's rule, see pl_tflite_fast. */
@@ -318,14 +314,14 @@ pl_dwl_run:
     str     r0, [sp, #F_JOB]
     str     r1, [sp, #F_FIVE]
     str     r2, [sp, #F_THREE]
-    ldr     r1, [r0, #WEIGHTS]
+    ldr     r1, [r0, #WEIGHTS]  /* of the first pair that counts */
     ldr     r2, [r0, #SCALE]
     ldr     r3, [r0, #PITCH]
     ldr     r4, [r0, #ADDEND]
     ldr     r5, [r0, #X_STEP]
     ldr     r6, [r0, #X_BYTES]
     ldr     r7, [r0, #RULE]
-    str     r1, [sp, #F_WEIGHTS]
+    str     r1, [sp, #F_W]
     str     r2, [sp, #F_SCALE]
     str     r3, [sp, #F_PITCH]
     str     r4, [sp, #F_ADDEND]
@@ -357,17 +353,8 @@ channel:
     gather 2, r1
     gather 1, r0
 
-gathered:
-    ldr     r0, [sp, #F_JOB]
-    ldr     r1, [sp, #F_WEIGHTS]
-    ldr     r2, [sp, #F_SCALE]
-    ldr     r5, [r0, #SKIPPED]
-    ldr     r3, [r2], #4        /* bias */
-    ldr     r4, [r2], #4
-    str     r2, [sp, #F_SCALE]
-    str     r4, [sp, #F_MULTIPLIER]
-    cmp     r5, #0
-    blt     5f
+/* Pairs of rows that are padding as a whole: r3 bias, r5 offset of the first one's sum. */
+skip:
     ldr     r7, [r0, #ZERO_SUM]
     add     r6, r0, #SKIPPED + 4
 4:
@@ -375,20 +362,13 @@ gathered:
     ldr     r5, [r6], #4
     sxtb16  r4, r4, ror #8
     smlad   r3, r4, r7, r3
-    cmp     r5, #0
-    bge     4b
-5:
-    ldr     r2, [r0, #WEIGHTS_BYTES]
-    ldr     r6, [r0, #WEIGHTS_FIRST]
-    ldr     r7, [sp, #F_RIGHT]
+    lsls    r4, r5, #31
+    beq     4b
+    b       skipped
+
+/* TFLite's rule: this channel's shift, and the addend by it. */
+shift:
     ldr     r4, [sp, #F_CHANNEL]
-    add     r2, r1
-    add     r1, r6
-    str     r2, [sp, #F_WEIGHTS]
-    str     r1, [sp, #F_W]
-    str     r3, [sp, #F_BIAS]
-    cmp     r7, #0
-    ble     6f
     ldr     r5, [r0, #SHIFTS]
     ldr     r7, [r0, #ADDEND]
     ldrsb   r5, [r5, r4]
@@ -397,16 +377,55 @@ gathered:
     subs    r6, #1
     lsls    r7, r6
     str     r7, [sp, #F_ADDEND]
-6:
-    ldr     r5, [r0, #OUT]
+    b       shifted
+
+gathered:
+    ldr     r0, [sp, #F_JOB]
+    ldr     r4, [sp, #F_SCALE]
+    ldr     r1, [sp, #F_W]
+    ldr     r8, [sp, #F_RIGHT]
+    ldr     r9, [sp, #F_CHANNEL]
+    ldr     r3, [r4], #4        /* bias */
+    ldr     r6, [r4], #4
+    ldr     r5, [r0, #SKIPPED]
+    ldr     r2, [r0, #OUT]
+    str     r4, [sp, #F_SCALE]
+    str     r6, [sp, #F_MULTIPLIER]
+    add     r2, r9
+    str     r2, [sp, #F_OUT]
+    lsls    r4, r5, #31
+    beq     skip
+skipped:
+    cmp     r8, #0
+    bgt     shift
+shifted:
     ldr     r2, [r0, #OUTPUTS]
     ldr     r6, [r0, #X_BYTES]
     ldr     r0, [r0, #X]
-    add     r5, r4
+    str     r3, [sp, #F_BIAS]
     add     r6, r0
-    str     r5, [sp, #F_OUT]
     str     r6, [sp, #F_END]
-    b       block
+
+/* A block begins: r0 = x, r1 = weights, r2 = outputs to do, r3 = bias. Five outputs, but three where three and three are left or less. */
+block:
+    str     r2, [sp, #F_LEFT]
+    mov     r4, r3
+    mov     r5, r3
+    cmp     r2, #3
+    bls     7f
+    cmp     r2, #6
+    beq     8f
+    mov     r6, r3
+    mov     r7, r3
+    it      hs
+    movhs   r2, #5
+    str     r2, [sp, #F_COUNT]
+    ldr     pc, [sp, #F_FIVE]
+8:
+    movs    r2, #3
+7:
+    str     r2, [sp, #F_COUNT]
+    ldr     pc, [sp, #F_THREE]
 
 /* The sums of a block are in r3-r7, r0 is where its products ended. */
     .global pl_dwl_finish
@@ -458,34 +477,18 @@ next:
     str     r9, [sp, #F_OUT]
     str     r0, [sp, #F_END]
     subs    r0, r5
-
-/* A block begins: r0 = x, r1 = weights, r2 = outputs to do, r3 = bias. Five outputs, but three where three and three are left or less. */
-block:
-    str     r2, [sp, #F_LEFT]
-    mov     r4, r3
-    mov     r5, r3
-    cmp     r2, #3
-    bls     7f
-    cmp     r2, #6
-    beq     8f
-    mov     r6, r3
-    mov     r7, r3
-    it      hs
-    movhs   r2, #5
-    str     r2, [sp, #F_COUNT]
-    ldr     pc, [sp, #F_FIVE]
-8:
-    movs    r2, #3
-7:
-    str     r2, [sp, #F_COUNT]
-    ldr     pc, [sp, #F_THREE]
+    b       block
 
 channel_done:
-    ldr     r7, [sp, #F_CHANNEL]
     ldr     r0, [sp, #F_JOB]
+    ldr     r7, [sp, #F_CHANNEL]
+    ldr     r1, [sp, #F_W]
+    ldr     r2, [r0, #WEIGHTS_BYTES]
+    ldr     r3, [r0, #CHANNELS]
     adds    r7, #1
-    ldr     r2, [r0, #CHANNELS]
-    cmp     r7, r2
+    add     r1, r2
+    str     r1, [sp, #F_W]
+    cmp     r7, r3
     blo     channel
     add     sp, #F_SIZE
     pop     {r4-r11, pc}

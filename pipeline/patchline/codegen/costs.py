@@ -21,7 +21,7 @@ _RUNTIME_CODE = 6400
 _CONV_CODE = 8300  # all convolutions share their parts
 _KERNEL_CODE = {
     "pl_depthwise_3s1": 2100, "pl_depthwise_3s2": 2100, "pl_depthwise_row": 200, "pl_add_row": 420,
-    "pl_add_tflite_row": 800, "pl_mul_row": 200, "pl_average_pool_row": 800, "pl_max_pool_row": 440,
+    "pl_add_tflite_row": 1020, "pl_mul_row": 200, "pl_average_pool_row": 800, "pl_max_pool_row": 440,
     "pl_global_pool_row": 440, "pl_lookup_row": 60, "pl_concat_row": 160, "pl_upsample_row": 100, "pl_pad_row": 140,
     "pl_softmax_row": 480,
 }  # fmt: skip
