@@ -137,7 +137,7 @@ def fails() -> Iterator[int]:
 def test_a_process_that_ends_badly_is_a_typed_error(job, kind, text) -> None:
     seen = []
     with pytest.raises(RunError, match=text) as caught:
-        seen.extend(stream([Job(job, ()), Job(sleeps, ())], silence_s=5 if job is not sleeps else 0.5))
+        seen.extend(stream([Job(job, ()), Job(sleeps, ())], silence_s=45 if job is not sleeps else 0.5))
     assert caught.value.kind == kind
     if job is fails:
         assert (caught.value.op, caught.value.pc, caught.value.address) == (3, 0x0800_0100, 0x2000_0000)
