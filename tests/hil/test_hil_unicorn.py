@@ -11,6 +11,7 @@ from unicorn.arm_const import UC_ARM_REG_R1, UC_ARM_REG_R3, UC_ARM_REG_R4
 from patchline import targets
 from patchline.errors import UserError
 from patchline.hil.client import Client, row_source
+from patchline.hil.elf import behind_conditional_loads, load
 from patchline.hil.outcome import RunError
 from patchline.hil.trace import OUTSIDE, divide
 from patchline.hil.unicorn_board import UnicornBoard
@@ -161,3 +162,56 @@ def test_the_first_access_to_a_page_leaves_no_it_block_behind(tiny, tmp_path) ->
     board.uc.reg_write(UC_ARM_REG_R3, start + len(code) - 8 + 1)
     board.uc.emu_start(start + 1, start + 12)  # up to the NOP
     assert board.uc.reg_read(UC_ARM_REG_R4) == 7
+
+
+FLASH_IN_IT_BLOCK = """
+    .syntax unified
+    .thumb
+    .word 0x20001000, start + 1
+    .global start
+    .type start, %function
+    .thumb_func
+start:
+    ldr r1, =table
+    movs r0, #0
+    bl read             @ as often as it takes to be past the first access to the page
+    bl read
+    cmp r0, #0
+    ite eq
+    ldreq r2, [r1]
+    ldrne r2, [r1, #4]
+    bl callee
+    nop
+    .size start, . - start
+    .type read, %function
+    .thumb_func
+read:
+    ldr r2, [r1]
+    bx lr
+    .size read, . - read
+    .type callee, %function
+    .thumb_func
+callee:
+    movs r4, #1
+    adds r4, #2
+    bx lr
+    .size callee, . - callee
+    .balign 4
+table:
+    .word 1, 2
+"""
+
+
+def test_watching_flash_leaves_no_it_block_behind(tmp_path) -> None:
+    """Ahead of a hook for a memory access Unicorn restores the IT state too."""
+    (tmp_path / "it.s").write_text(FLASH_IN_IT_BLOCK)
+    flash = targets.load("stm32f412").flash.origin
+    for command in ("as -mcpu=cortex-m4 -mthumb it.s -o it.o", f"ld -Ttext={flash:#x} -e start it.o -o it.elf"):
+        subprocess.run(f"arm-none-eabi-{command}".split(), cwd=tmp_path, check=True)
+    firmware = load(tmp_path / "it.elf")
+    start, callee = (firmware.symbols[name] for name in ("start", "callee"))
+    assert behind_conditional_loads(firmware) == (start.address + start.size - 6,)  # the last call, before the NOP
+    board = UnicornBoard(firmware, targets.load("stm32f412"))
+    with board.record():
+        board.uc.emu_start(start.address + 1, callee.address + callee.size - 2)
+    assert board.uc.reg_read(UC_ARM_REG_R4) == 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 
 from elftools.common.exceptions import ELFError
@@ -142,6 +143,19 @@ def _symbols(file: ELFFile) -> dict[str, Symbol]:
             address = raw["st_value"] & ~1 if function else raw["st_value"]
             found[raw.name] = Symbol(raw.name, address, raw["st_size"], function)
     return found
+
+
+def behind_conditional_loads(elf: Elf) -> tuple[int, ...]:
+    """Addresses of the instructions that follow the last load of an IT block."""
+    cache = BlockCache(elf.read)
+    found = []
+    for function in elf.functions:
+        body = cache.get(function.address, len(elf.read(function.address, function.size))).instructions
+        for this, following in pairwise(body):
+            later_load = following.conditional and following.mnemonic.startswith("ld")
+            if this.conditional and this.mnemonic.startswith("ld") and not later_load:
+                found.append(following.address)
+    return tuple(found)
 
 
 def return_addresses(elf: Elf, function: Symbol) -> tuple[int, ...]:

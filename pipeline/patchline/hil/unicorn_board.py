@@ -60,7 +60,7 @@ from patchline.errors import UserError
 from patchline.hil.blocks import BlockCache
 from patchline.hil.client import RowSource
 from patchline.hil.cycles import LineCache
-from patchline.hil.elf import FIRE, HALT, INFER, ROW, Elf
+from patchline.hil.elf import FIRE, HALT, INFER, ROW, Elf, behind_conditional_loads
 from patchline.hil.outcome import RunError
 from patchline.hil.peripherals import CPUID, PERIPHERALS, SYSTEM, Registers, UartModel
 from patchline.hil.trace import RUNTIME, SIZE_SHIFT, Call, Trace
@@ -182,8 +182,10 @@ class UnicornBoard:
             symbol = self.elf.find(name)
             if symbol is not None:
                 hooks.append((UC_HOOK_CODE, enter(name), symbol.address, symbol.address))
+        if watched := self._watch_flash():
+            hooks += [*watched, *((UC_HOOK_CODE, leave_it_block, at, at) for at in behind_conditional_loads(self.elf))]
         try:
-            with self.hooks([*hooks, *self._guard_stack(), *self._watch_flash()]):
+            with self.hooks([*hooks, *self._guard_stack()]):
                 yield trace
         finally:
             self.trace = None
@@ -333,8 +335,8 @@ class UnicornBoard:
         return False
 
     def _on_tlb_fill(self, uc: Uc, address: int, access: int, entry: Any, _data: object) -> bool:
-        if access != UC_MEM_FETCH:  # Unicorn restored the state of an IT block for a fault that will not come: undo it
-            uc.reg_write(UC_ARM_REG_EPSR, EPSR_THUMB)
+        if access != UC_MEM_FETCH:
+            leave_it_block(uc)
         sram = self.target.sram
         data = sram.origin <= address < sram.origin + _pages(sram.size) and access != UC_MEM_FETCH
         entry.paddr = address
@@ -393,6 +395,12 @@ class UnicornBoard:
         if symbol is None:
             raise UserError(f"{self.elf.path} has no symbol '{name}': the bench needs a firmware made by Patchline")
         return symbol.address
+
+
+def leave_it_block(uc: Uc, *_data: object) -> None:
+    """Undo what Unicorn does ahead of a hook for a memory access: it restores the state of the IT block that the access
+    is in, which nothing clears again, so that instructions behind the block would be skipped."""
+    uc.reg_write(UC_ARM_REG_EPSR, EPSR_THUMB)
 
 
 def _pages(size: int) -> int:
