@@ -114,8 +114,8 @@ def _parts(stored: Stored) -> list[str]:
 BOUNDS = {
     "pointwise": (17 / 16, 9 / 16),
     "window 3x3 s2 3->": (17 / 16 * 28 / 27, 9 / 16 * 28 / 27),
-    "depthwise 3s1": (21 / 9, 10 / 9),
-    "depthwise 3s2": (26.5 / 9, 13 / 9),
+    "depthwise 3s1": (19 / 9, 10 / 9),
+    "depthwise 3s2": (25.5 / 9, 13 / 9),
     "depthwise 5": (3 * 51 / 125, None),
     "depthwise 7": (4 * 69 / 245, None),
     "dense": (13 / 8, 3 / 4),

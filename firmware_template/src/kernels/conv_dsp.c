@@ -212,12 +212,7 @@ static inline __attribute__((always_inline)) void finish_block(const pl_conv *op
     block->out += pixels * op->channels_out;
 }
 
-/* Blocks of 4 pixels at the beginning of a row; 1 to 6 are left. 5 then go as 3 + 2 and 6 as 3 + 3, quicker than 4 + 1 and 4 + 2. */
-static int32_t blocks_of_4(int32_t columns)
-{
-    return columns < 5 ? columns >> 2 : (columns - ((columns & 3) == 1 || (columns & 3) == 2 ? 4 : 0)) >> 2;
-}
-
+/* Pixels of the next block: 5 that are left go as 3 + 2 and 6 as 3 + 3, quicker than 4 + 1 and 4 + 2. */
 static int32_t block_size(int32_t left)
 {
     return left == 5 || left == 6 ? 3 : left < 4 ? left : 4;
@@ -253,29 +248,34 @@ void pl_conv_window(const void *constants, const pl_row *row)
     }
 }
 
-/* Four pixels `step` bytes apart at once, for a multiple of 4 channels: 4 loads, 8 SXTB16, 8 stores for 16 inputs. */
-static inline __attribute__((always_inline)) void widen_pixels(const int8_t *from, int32_t step, int32_t channels, uint32_t *to)
+/* 2 to 4 pixels `step` bytes apart at once, for a multiple of 4 channels: with 4, 4 loads, 8 SXTB16, 8 stores for 16 inputs. */
+static inline __attribute__((always_inline)) void widen_pixels(
+    const int8_t *from, int32_t step, int32_t channels, uint32_t *to, const int32_t pixels)
 {
     const int8_t *from1 = from + step;
     const int8_t *from2 = from1 + step;
     const int8_t *from3 = from2 + step;
-    for (const int8_t *end = from + channels; from != end; to += 8) {
+    for (const int8_t *end = from + channels; from != end; to += 2 * pixels) {
         const uint32_t x0 = pl_load4(from);
         const uint32_t x1 = pl_load4(from1);
-        const uint32_t x2 = pl_load4(from2);
-        const uint32_t x3 = pl_load4(from3);
+        const uint32_t x2 = pixels > 2 ? pl_load4(from2) : 0;
+        const uint32_t x3 = pixels > 3 ? pl_load4(from3) : 0;
         from += 4;
         from1 += 4;
         from2 += 4;
         from3 += 4;
         to[0] = pl_sxtb16(x0);
         to[1] = pl_sxtb16(x1);
-        to[2] = pl_sxtb16(x2);
-        to[3] = pl_sxtb16(x3);
-        to[4] = pl_sxtb16_odd(x0);
-        to[5] = pl_sxtb16_odd(x1);
-        to[6] = pl_sxtb16_odd(x2);
-        to[7] = pl_sxtb16_odd(x3);
+        to[pixels] = pl_sxtb16_odd(x0);
+        to[pixels + 1] = pl_sxtb16_odd(x1);
+        if (pixels > 2) {
+            to[2] = pl_sxtb16(x2);
+            to[pixels + 2] = pl_sxtb16_odd(x2);
+        }
+        if (pixels > 3) {
+            to[3] = pl_sxtb16(x3);
+            to[7] = pl_sxtb16_odd(x3);
+        }
     }
 }
 
@@ -288,23 +288,27 @@ void pl_conv_pointwise(const void *constants, const pl_row *row)
     const int8_t *in = row->in[0];
     int32_t left = row->columns;
     pl_block block = block_of(op, row);
-    if (2 * block.pairs == op->channels_out && (channels & 3) == 0) { /* nearly always */
-        for (int32_t count = blocks_of_4(left); count; count--) {
-            widen_pixels(in, step, channels, scratch);
-            pl_block4(&block);
-            block.out += 4 * op->channels_out;
-            in += 4 * step;
-            left -= 4;
-        }
-    }
+    const int whole = 2 * block.pairs == op->channels_out && (channels & 3) == 0; /* nearly always */
     while (left) {
         const int32_t pixels = block_size(left);
-        for (int32_t p = 0; p < pixels; p++) {
-            widen_split(in + p * step, channels, scratch + p, pixels);
+        if (whole && pixels > 1) {
+            if (pixels == 4) {
+                widen_pixels(in, step, channels, scratch, 4);
+            } else if (pixels == 3) {
+                widen_pixels(in, step, channels, scratch, 3);
+            } else {
+                widen_pixels(in, step, channels, scratch, 2);
+            }
+            blocks[pixels - 1](&block);
+            block.out += pixels * op->channels_out;
+        } else {
+            for (int32_t p = 0; p < pixels; p++) {
+                widen_split(in + p * step, channels, scratch + p, pixels);
+            }
+            finish_block(op, &block, pixels);
         }
         in += pixels * step;
         left -= pixels;
-        finish_block(op, &block, pixels);
     }
 }
 

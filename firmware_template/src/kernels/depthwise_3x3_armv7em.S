@@ -1,8 +1,8 @@
 /* pl_dw3_s1 and pl_dw3_s2 for ARMv7E-M, each for both fast rules: a row of a 3x3 depthwise convolution, channel by channel.
  *
  * A column is loaded once; rows 0 and 1 become a pair (PKHBT), and its products go to every output that it takes part in.
- * Cortex-M4, per output at stride 1: 3 loads 4, pointer 1, PKHBT 1, 6 multiplies 6, bias 2, multiplier and zero point 3, SMMLAR,
- * SSAT, STRB, a sixth of the loop's end 1: 21 cycles for 9 products. Stride 2: two columns, 26.5 cycles. Rule tflite: 4 more; its
+ * Cortex-M4, per output at stride 1: 3 loads 4, pointer 1, PKHBT 1, 6 multiplies 6, bias 1, multiplier and zero point 2, SMMLAR,
+ * SSAT, STRB, a sixth of the loop's end 1: 19 cycles for 9 products. Stride 2: two columns, 25.5 cycles. Rule tflite: 4 more; its
  * doubling of the accumulator is done once, to weights and bias. Cortex-M7: 10 and 13 cycles, by rule tflite 11 and 14.
  * A channel takes about 40 cycles beside that, 55 by rule tflite (M4).
  *
@@ -16,6 +16,8 @@
 
     .syntax unified
     .thumb
+
+#include "keep_armv7em.h"
 
 /* frame; up to F_MASK2 as in pl_dw3 */
     .equ F_END, 0
@@ -106,9 +108,23 @@
     smlabt  \sum, \third, r12, \sum
 .endm
 
+#if PL_FPU_HOLDS
+#define MULTIPLIER s0
+#define ZERO s1
+#define BIAS s2
+#else
+#define MULTIPLIER F_MULTIPLIER
+#define ZERO F_ZERO
+#define BIAS F_BIAS
+#endif
+
 .macro constants
-    ldr     r7, [sp, #F_MULTIPLIER]
-    ldr     lr, [sp, #F_ZERO]
+#if PL_FPU_HOLDS
+    vmov    r7, lr, MULTIPLIER, ZERO
+#else
+    take    r7, MULTIPLIER
+    take    lr, ZERO
+#endif
 .endm
 
 /* With `constants` in r7 and lr. */
@@ -129,14 +145,14 @@
 .macro step_s1 a, b, t
 .if PL_DUAL_ISSUE
     ldrsb   lr, [r0, r1]
-    ldr     \t, [sp, #F_BIAS]
+    take    \t, BIAS
     smlabt  \b, r3, r11, \b
     smlabt  \a, r3, r12, \a
     pkhbt   r7, r7, lr, lsl #16
-    ldr     lr, [sp, #F_ZERO]
+    take    lr, ZERO
     smlad   \a, r7, r10, \a
     smlabb  \t, r3, r11, \t
-    ldr     r3, [sp, #F_MULTIPLIER]
+    take    r3, MULTIPLIER
     smlad   \t, r7, r8, \t
 .if TFLITE
     add     lr, lr, \a, asr #31
@@ -159,7 +175,7 @@
     column  \t
     right   \a
     middle  \b, \b
-    ldr     \t, [sp, #F_BIAS]
+    take    \t, BIAS
     left    \t, \t
     constants
     requantise \a
@@ -171,7 +187,7 @@
  * row 2 of a column, whose three rows come with the step before. r3 is one output behind. */
 .macro step_s2 a, t
 .if PL_DUAL_ISSUE
-    ldr     \t, [sp, #F_BIAS]
+    take    \t, BIAS
     smlabt  \a, r5, r11, \a
     ldrsb   r5, [r0, r2]
     pkhbt   r7, r7, lr, lsl #16
@@ -183,9 +199,9 @@
     pkhbt   r7, r7, lr, lsl #16
     uxtah   r3, r3, r12
     smlad   \a, r7, r10, \a
-    ldr     lr, [sp, #F_MULTIPLIER]
+    take    lr, MULTIPLIER
     smlabb  \t, r5, r11, \t
-    ldr     r5, [sp, #F_ZERO]
+    take    r5, ZERO
     smlad   \t, r7, r8, \t
     ldrsb   r7, [r0]
 .if TFLITE
@@ -241,7 +257,7 @@
     mla     r9, r9, r4, r11
     adds    r9, #1              /* Thumb */
     str     r9, [sp, #F_ENTRY]
-    str     r10, [sp, #F_ZERO]
+    keep    r10, ZERO
 .if PL_DUAL_ISSUE
     str     r3, [sp, #F_STORE]
 .endif
@@ -273,7 +289,7 @@
     mvn     r9, r9              /* right - 1 */
     lsl     lr, lr, r9
     str     r8, [sp, #F_RIGHT]
-    str     lr, [sp, #F_ZERO]
+    keep    lr, ZERO
 .endif
     ldm     r5!, {r8, r10, lr}
     str     r5, [sp, #F_WEIGHTS]
@@ -296,8 +312,8 @@
     lsl     r5, r5, #1
 .endif
     str     r6, [sp, #F_SCALE]
-    str     lr, [sp, #F_MULTIPLIER]
-    str     r5, [sp, #F_BIAS]
+    keep    lr, MULTIPLIER
+    keep    r5, BIAS
     cbnz    r4, 8f
 .endm
 
@@ -319,7 +335,7 @@
     smlatb  r5, r6, r7, r5
     bfc     r6, #0, #16
     sub     r12, r12, r6
-    str     r5, [sp, #F_BIAS]
+    keep    r5, BIAS
     tst     r4, #NO_LEAD
     beq     11b
 9:

@@ -19,7 +19,7 @@ from patchline.hil.blocks import Block, BlockCache
 from patchline.hil.trace import OUTSIDE, RUNTIME, SIZE_SHIFT, Division
 from patchline.targets import Target, Timing
 
-VERSION = "1"
+VERSION = "2"
 
 
 class CoreModel(Protocol):

@@ -16,6 +16,7 @@ timings). Where the manual gives a range, the value is the one that fits publish
 | branch taken, call, return                     | 3 (1 + pipeline refill of 1..3) |
 | table branch                                   | 4 |
 | FPU add, multiply, compare, convert, move      | 1 |
+| FPU move of two registers                      | 2 |
 | FPU multiply-accumulate                        | 3 |
 | VDIV, VSQRT                                    | 14 |
 | VLDR, VSTR                                     | 2 |
@@ -78,6 +79,6 @@ def _cycles(instruction: Instruction) -> int:
         return FPU_DIVIDE
     if name.startswith(("vmla", "vmls", "vfma", "vfms", "vnmla", "vnmls", "vfnma", "vfnms")):
         return FPU_MAC
-    if name in ("tbb", "tbh"):
+    if name in ("tbb", "tbh") or (name == "vmov" and len(instruction.operands) > 2):
         return 2
     return 1
