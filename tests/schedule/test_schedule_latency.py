@@ -1,5 +1,7 @@
 """The prediction of cycles: what it counts, and that its figures belong to the cycle model in use."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -12,7 +14,7 @@ from patchline.network.ir import Window
 from patchline.network.zoo import mobilenet_v2
 from patchline.schedule import kernel_work, latency, solve
 from patchline.schedule.geometry import Graph
-from patchline.schedule.kernel_work import Calls, Kernel, Strip
+from patchline.schedule.kernel_work import Call, Calls, Kernel, Strip
 from patchline.schedule.memory import make_segment
 
 CORES = {"cortex-m4": "stm32f412", "cortex-m7": "stm32f746"}
@@ -27,7 +29,7 @@ def test_the_figures_belong_to_the_cycle_model(core: str) -> None:
 @pytest.mark.parametrize("core", CORES)
 def test_every_figure_has_the_terms_that_it_is_multiplied_with(core: str) -> None:
     figures = latency.figures(core)
-    calls = Calls(((2, 2), (3, 6)), 3, (Strip(9, 2, 10), Strip(7, 1, 8)), 2, True)
+    calls = Calls((Call(Strip(9, 2, 10), 2, 2), Call(Strip(7, 1, 8), 3, 6)), 3, 2, True)
     for name, rules in figures["kernels"].items():
         for rule, weights in rules.items():
             kernel = Kernel(name, rule, 8, 16, 4, 100)
@@ -57,26 +59,38 @@ def test_rows_and_columns_of_the_window_inside_the_map(
     assert strip.read == (max(read) + 1 - min(read) if read else 0)
 
 
-@given(st.integers(1, 60))
-def test_blocks_of_pixels_make_up_the_row(columns: int) -> None:
-    blocks = kernel_work._pixel_blocks(columns)
-    assert sum(size * count for size, count in zip((4, 3, 2, 1), blocks, strict=True)) == columns
-    assert min(blocks) >= 0 and sum(blocks) == -(-columns // 4)
-
-
 def test_strips_call_more_often_on_fewer_columns() -> None:
     b = NetworkBuilder(16, 16, 3)
     b.conv(b.depthwise(b.conv("input", 8), 3), 4)
     network = b.finish()
     graph = Graph(network)
     whole, halves = (kernel_work.calls_of(network, make_segment(graph, "stream", 0, 3, 1, n)) for n in (1, 2))
-    assert whole[0] == Calls(((1, 16),), 1, (Strip(16, 0, 16),), 1, True)
-    assert whole[1] == Calls(((3, 14), (2, 2)), 3, (Strip(16, 2, 16),), 1, True)
-    assert halves[0] == Calls(((1, 16),), 1, (Strip(9, 0, 9), Strip(9, 0, 9)), 2, True)
-    assert halves[1] == Calls(((3, 14), (2, 2)), 3, (Strip(8, 1, 9), Strip(8, 1, 9)), 2, True)
+    assert whole[0] == Calls((Call(Strip(16, 0, 16), 1, 16),), 1, 1, True)
+    strip = Strip(16, 2, 16)
+    assert whole[1] == Calls((Call(strip, 3, 14), Call(strip, 2, 2)), 3, 1, True)
+    strip = Strip(9, 0, 9)
+    assert halves[0] == Calls((Call(strip, 1, 16), Call(strip, 1, 16)), 1, 2, True)
+    strip = Strip(8, 1, 9)
+    assert halves[1] == Calls((*(Call(strip, 3, 14), Call(strip, 2, 2)) * 2,), 3, 2, True)
     target = targets.load("stm32f412")
     cycles = [latency.predicted_cycles(network, [make_segment(graph, "stream", 0, 3, 1, n)], target) for n in (1, 2, 4)]
     assert cycles == sorted(cycles)
+
+
+def test_rows_at_once_are_fewer_calls_on_more_columns() -> None:
+    b = NetworkBuilder(5, 6, 4)
+    b.conv(b.conv("input", 8), 4)
+    network = b.finish()
+    segment = make_segment(Graph(network), "layer", 0, 2)
+    batched = replace(segment, rows_at_once=(1, 2))
+    called = kernel_work.calls_of(network, batched)
+    assert called[1].each == (Call(Strip(12, 0, 12), 1, 2), Call(Strip(6, 0, 6), 1, 1))
+    assert (called[1].count, called[1].border) == (3, 0)
+    for name in CORES.values():
+        target = targets.load(name)
+        assert latency.predicted_cycles(network, [batched], target) < latency.predicted_cycles(
+            network, [segment], target
+        )
 
 
 def test_flash_that_waits_costs_cycles() -> None:

@@ -4,9 +4,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from patchline import targets
+from patchline.network.builder import NetworkBuilder
 from patchline.schedule import layer_plan, pareto_front, patch_plan, plan_from_dict, solve
 from patchline.schedule.geometry import Graph
-from patchline.schedule.memory import aligned
+from patchline.schedule.memory import aligned, make_segment
 from patchline.schedule.solver import _builder
 from random_networks import networks
 from walk_plan import walk
@@ -53,3 +54,14 @@ def test_pushed_input_arrives_once(network):
     plan = solve(network, TARGET, input_mode="pushed", max_extra_macs=1.0).plan
     assert plan.segments[0].tile_cols == plan.segments[0].tile_rows == 1
     assert plan.input_passes <= 1.0
+
+
+def test_uneven_strips_are_cut_where_they_need_less():
+    """5 columns of a 7x7 convolution of stride 2 over 10: as 2 + 3 they read 6 and 9 columns, as 3 + 2 but 8 and 7."""
+    b = NetworkBuilder(10, 10, 4)
+    b.conv(b.depthwise(b.conv("input", 24), 7, stride=2), 4)
+    network = b.finish()
+    down, up = (make_segment(Graph(network), "stream", 0, 3, 1, 2, up) for up in (False, True))
+    read = [{r.tensor: r.cols for r in s.ranges}[network.ops[0].output] for s in (down, up)]
+    assert read == [((0, 6), (1, 10)), ((0, 8), (3, 10))]
+    assert any(point.options[0].up for point in pareto_front(network, "stream", "pulled"))

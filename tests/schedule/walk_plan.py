@@ -65,7 +65,7 @@ def walk(graph: Graph, plan: Plan) -> TaggedArena:
                         for op in network.ops[step[0] : step[1]]:
                             if isinstance(op, GlobalPool):  # its sums start from zero here
                                 arena.scribble(arena.work[op.name, "accumulator"])
-                    _run_step(arena, graph, plan, step, rows, cols)
+                    _run_step(arena, graph, plan, step, rows, cols, segment.batches)
     kept = [network.input] if plan.input_mode == "resident" else []  # for the next inference
     for name in (*network.outputs, *kept):
         t = network.tensors[name]
@@ -74,10 +74,12 @@ def walk(graph: Graph, plan: Plan) -> TaggedArena:
     return arena
 
 
-def _run_step(arena, graph, plan, step, rows, cols) -> None:
+def _run_step(arena, graph, plan, step, rows, cols, batches) -> None:
     network = graph.network
     source = plan.input_mode != "resident" and graph.fetches_input(step)
-    push = Push(graph, step[0], step[1], {n: rows[n] if cols[n][1] > cols[n][0] else (0, 0) for n in rows}, source)
+    push = Push(
+        graph, step[0], step[1], {n: rows[n] if cols[n][1] > cols[n][0] else (0, 0) for n in rows}, source, batches
+    )
 
     def origin(name: str) -> int:
         return (
@@ -102,6 +104,11 @@ def _run_step(arena, graph, plan, step, rows, cols) -> None:
             return
         y = push.next_row[op.output]
         lo, hi = cols[op.output]
+        if y % batches.get(index, 1):  # in one call with the row before: both, and those of the input, lie as one
+            for name in (*op.inputs, op.output):
+                buffer = arena.buffers[name]
+                here, before = (arena.span(buffer, row, 0, 0, network.tensors[name].width) for row in (y, y - 1))
+                assert here.start == before.stop or y == push.ranges[op.output][0], f"rows of {name} lie apart"
         for name in op.inputs:
             t = network.tensors[name]
             first = op.rows.first(y)

@@ -35,6 +35,7 @@ typedef struct {
     uint16_t kernel_h, pad_h, pad_w;
     uint8_t input_count;
     uint8_t stride_h, stride_w, up;
+    uint8_t batch; /* rows of one firing, up to a multiple of it; above 1 only for 1x1 convolutions of whole rows */
     uint8_t kind;
 } pl_op;
 
@@ -80,7 +81,7 @@ void model_begin(void);
 /* Runs until an input row is needed or everything is done. A row asked for before counts as delivered now. */
 int model_step(pl_request *request);
 
-/* Runs operator `index` for one row. Emulators hook its entry to attribute what follows to that operator. */
+/* Runs operator `index` for its next row or rows. Emulators hook its entry to attribute what follows to that operator. */
 void pl_fire(uint32_t index);
 
 extern uint16_t pl_current_op; /* the operator that runs; PL_NO_OP between inferences */

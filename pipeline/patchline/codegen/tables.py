@@ -59,6 +59,7 @@ class OpRow:
     stride_h: int
     stride_w: int
     up: int
+    batch: int
     pooled: tuple[int, int] | None  # ranges (rows, columns) that a global pool reads
 
 
@@ -107,7 +108,7 @@ def build(network: Network, plan: Plan) -> Tables:
                 len(inputs), len(op.inputs), scratch.offset if scratch else 0,
                 scratch.bytes if scratch and scratch.kind == "scratch" else 0,
                 _scan(network, op.output, step, i), op.rows.kernel, op.rows.pad, op.cols.pad, op.rows.stride,
-                op.cols.stride, op.rows.up, pooled,
+                op.cols.stride, op.rows.up, segment.batches.get(i, 1), pooled,
             )
         )  # fmt: skip
         inputs.extend(index[name] for name in op.inputs)

@@ -90,13 +90,18 @@ class Graph:
 class Walk:
     """Backward walk from the end of a segment, for several tile counts at once.
 
-    `counts` are the tile counts asked for; their tiles lie one after the other in every lo/hi array. After
-    `back_to(i)`, `need[t]` holds the range of each tensor that operators [i, end) touch, and `limit` the largest tile
-    count for which a segment [i, end) makes sense (1: it cannot be divided).
+    `counts` are the tile counts asked for, `up` tells for each how its tiles are cut where they cannot be equal: edges
+    rounded down, or half up, which of two uneven tiles makes the first the larger one. (Padding decides which of them
+    needs the more input.) The tiles lie one after the other in every lo/hi array. After `back_to(i)`, `need[t]` holds
+    the range of each tensor that operators [i, end) touch, and `limit` the largest tile count for which a segment
+    [i, end) makes sense (1: it cannot be divided).
     """
 
-    def __init__(self, graph: Graph, end: int, axis: Axis, counts: Sequence[int]) -> None:
+    def __init__(
+        self, graph: Graph, end: int, axis: Axis, counts: Sequence[int], up: Sequence[bool] | None = None
+    ) -> None:
         self.graph, self.end, self.axis, self.counts = graph, end, axis, tuple(counts)
+        self._up = tuple(up or [False] * len(self.counts))
         self.starts = np.concatenate(([0], np.cumsum(self.counts)[:-1])).astype(np.int64)
         self._last = self.starts + np.array(self.counts) - 1  # the last tile of each count
         self.need: dict[str, Ranges] = {}
@@ -136,7 +141,10 @@ class Walk:
     def _partition(self, size: int) -> Ranges:
         self._divided = True
         self._limit = min(self._limit, size)
-        edges = [np.arange(count + 1) * size // count for count in self.counts]
+        edges = [
+            (np.arange(count + 1) * size + up * (count // 2)) // count
+            for count, up in zip(self.counts, self._up, strict=True)
+        ]
         return np.concatenate([e[:-1] for e in edges]), np.concatenate([e[1:] for e in edges])
 
     def _only_last(self) -> Ranges:
@@ -169,11 +177,11 @@ def _input_ranges(window: Window, out: Ranges, size: int) -> Ranges:
 
 
 def segment_ranges(
-    graph: Graph, first: int, end: int, tiles: int, axis: Axis
+    graph: Graph, first: int, end: int, tiles: int, axis: Axis, up: bool = False
 ) -> tuple[dict[str, tuple[tuple[int, int], ...]], int]:
     """Range of every tensor that operators [first, end) touch, for `tiles` tiles; and the largest sensible tile
     count."""
-    walk = Walk(graph, end, axis, (tiles,))
+    walk = Walk(graph, end, axis, (tiles,), (up,))
     walk.back_to(first)
     ranges = {name: tuple((int(lo), int(hi)) for lo, hi in zip(*walk.need[name], strict=True)) for name in walk.need}
     return ranges, walk.limit

@@ -1,12 +1,13 @@
 """What a schedule has its kernels execute: row calls, and the terms that their cycles consist of.
 
-A call is one output row of one tile, so that strips and patches, which call more often on fewer columns and compute
-some of them twice, are counted from their tile ranges. The terms follow the kernels in firmware_template/src/kernels:
-blocks of pixels, tails, what is gathered. `latency` weighs them with measured figures.
+A call is one output row of one tile or, of a 1x1 convolution, several: strips and patches, which call more often on
+fewer columns and compute some of them twice, are counted from their tile ranges. The terms follow the kernels in
+firmware_template/src/kernels: blocks of pixels, tails, what is gathered. `latency` weighs them with measured figures.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -23,6 +24,7 @@ from patchline.network.ir import (
     Softmax,
     Window,
 )
+from patchline.schedule.batching import pixel_blocks, rows_of_calls
 from patchline.schedule.plan import Segment
 
 SCALE_BYTES = 8  # bias and multiplier of a channel
@@ -55,32 +57,35 @@ class Strip(NamedTuple):
     read: int
 
 
+class Call(NamedTuple):
+    """Equal row calls, `times` of them; `inside` of the rows of their window lie in the map."""
+
+    strip: Strip
+    inside: int
+    times: int
+
+
 @dataclass(frozen=True)
 class Calls:
     """Row calls of one operator in one inference.
 
-    `rows`: (rows of the window inside the map, how many such rows) per strip; `height` is the window's. `tiles` is how
-    often the operator starts afresh, and `shared` tells that other operators fire between two of its rows.
+    `height` is the window's. `tiles` is how often the operator starts afresh, and `shared` tells that other operators
+    fire between two of its calls.
     """
 
-    rows: tuple[tuple[int, int], ...]
+    each: tuple[Call, ...]
     height: int
-    strips: tuple[Strip, ...]
     tiles: int
     shared: bool
 
     @property
-    def per_strip(self) -> int:
-        return sum(count for _, count in self.rows)
-
-    @property
     def border(self) -> int:
-        """Rows per strip whose window leaves the map."""
-        return sum(count for inside, count in self.rows if inside < self.height)
+        """Calls whose window leaves the map above or below."""
+        return sum(call.times for call in self.each if call.inside < self.height)
 
     @property
     def count(self) -> int:
-        return self.per_strip * len(self.strips)
+        return sum(call.times for call in self.each)
 
 
 def calls_of(network: Network, segment: Segment) -> dict[int, Calls]:
@@ -94,9 +99,15 @@ def calls_of(network: Network, segment: Segment) -> dict[int, Calls]:
             walked = op.inputs[0] if isinstance(op, GlobalPool) else op.output
             source = network.tensors[op.inputs[0]]
             rows, cols = op.rows, op.cols
-            strips = tuple(_strip(lo, hi, cols, source.width) for lo, hi in ranges[walked].cols if hi > lo)
-            inside = _rows_inside(ranges[walked].rows, rows, source.height)
-            found[index] = Calls(inside, rows.kernel, strips, tiles, step[1] - step[0] > 1)
+            if batch := segment.batches.get(index):
+                width = source.width
+                sizes = Counter(rows_of_calls(*ranges[walked].rows[0], batch))
+                each = tuple(Call(Strip(n * width, 0, n * width), 1, count) for n, count in sizes.items())
+            else:
+                strips = [_strip(lo, hi, cols, source.width) for lo, hi in ranges[walked].cols if hi > lo]
+                inside = _rows_inside(ranges[walked].rows, rows, source.height)
+                each = tuple(Call(strip, *n) for strip in strips for n in inside)
+            found[index] = Calls(each, rows.kernel, tiles, step[1] - step[0] > 1)
     return found
 
 
@@ -174,10 +185,9 @@ def _rule(requant: Requant | None, clamp: tuple[int, int]) -> str:
 def work(kernel: Kernel, calls: Calls) -> Terms:
     """The terms that the cycles of an operator consist of, summed over its row calls."""
     total: list[float] = []
-    for strip in calls.strips:
-        for inside, count in calls.rows:
-            terms = terms_of_row(kernel, strip, inside, calls.height)
-            total = [a + count * b for a, b in zip(total or [0.0] * len(terms), terms, strict=True)]
+    for strip, inside, times in calls.each:
+        terms = terms_of_row(kernel, strip, inside, calls.height)
+        total = [a + times * b for a, b in zip(total or [0.0] * len(terms), terms, strict=True)]
     return tuple(total)
 
 
@@ -191,7 +201,7 @@ def terms_of_row(kernel: Kernel, strip: Strip, inside: int, height: int) -> Term
         return (1, inputs, pairs, pairs * inputs)
     if kernel.name in ("pointwise", "window"):
         terms: list[float] = [1]
-        for blocks in _pixel_blocks(columns):
+        for blocks in pixel_blocks(columns):
             terms += [blocks, blocks * inputs, blocks * pairs, blocks * pairs * inputs]
         if kernel.name == "window":
             odd = columns if border else edge  # windows that leave the map are gathered piece by piece
@@ -235,17 +245,8 @@ def _chunks(columns: int) -> list[int]:
     return [*chunks, columns]
 
 
-def _pixel_blocks(columns: int) -> tuple[int, int, int, int]:
-    """Blocks of 4, 3, 2 and 1 pixels that the convolutions walk a row in: 5 pixels end it as 3 + 2, 6 as 3 + 3."""
-    fours = columns // 4
-    rest = columns % 4
-    if fours and rest in (1, 2):
-        return (fours - 1, rest, 2 - rest, 0)
-    return (fours, int(rest == 3), int(rest == 2), int(rest == 1))
-
-
 def passes(kernel: Kernel, columns: int) -> int:
     """How often a row call reads all of the kernel's constants."""
     if kernel.name in ("pointwise", "window"):
-        return sum(_pixel_blocks(columns))
+        return sum(pixel_blocks(columns))
     return len(_chunks(columns)) if kernel.name.startswith(GATHERED) else 1

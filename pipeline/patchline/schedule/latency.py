@@ -87,19 +87,17 @@ def flash_lines(kernel: Kernel, calls: Calls, step_bytes: int, timing: Timing) -
     """Terms of the lines fetched from flash: code of every call, of those with a tail and at the border; data of every
     pass over the weights, of every call and of every tile, as far as they do not stay in the cache."""
     line = timing.flash_line_bytes
-    widths = [strip.columns for strip in calls.strips]
     code = 0.0 if timing.instruction_cache_bytes >= CODE_BYTES else 1 / line
-    tails = sum(1 for columns in widths if columns % 4)
+    tails = sum(call.times for call in calls.each if call.strip.columns % 4)
     data = kernel.flash_bytes / line
     each_pass = each_call = each_tile = 0.0
     if kernel.flash_bytes > timing.data_cache_bytes:
-        each_pass = calls.per_strip * sum(passes(kernel, columns) for columns in widths) * data
+        each_pass = sum(call.times * passes(kernel, call.strip.columns) for call in calls.each) * data
     elif calls.shared and step_bytes > timing.data_cache_bytes:
         each_call = calls.count * data
     else:
         each_tile = calls.tiles * data
-    border = calls.border * len(widths)
-    return (calls.count * code, calls.per_strip * tails * code, border * code, each_pass, each_call, each_tile)
+    return (calls.count * code, tails * code, calls.border * code, each_pass, each_call, each_tile)
 
 
 # --- pricing ---------------------------------------------------------------------------------------------------------
@@ -107,9 +105,7 @@ def flash_lines(kernel: Kernel, calls: Calls, step_bytes: int, timing: Timing) -
 
 def _op_cycles(kernel: Kernel, calls: Calls, step_bytes: int, target: Target, core: dict[str, Any]) -> float:
     cycles = sum(
-        count * _row_cycles(target.core, kernel, strip, inside, calls.height)
-        for strip in calls.strips
-        for inside, count in calls.rows
+        call.times * _row_cycles(target.core, kernel, call.strip, call.inside, calls.height) for call in calls.each
     )
     if target.timing.flash_wait_states:
         lines = _weighted(_weights(core, kernel)["lines"], flash_lines(kernel, calls, step_bytes, target.timing))

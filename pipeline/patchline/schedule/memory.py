@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from patchline.network.ir import Conv, Depthwise, GlobalPool, Network, Op, Softmax
@@ -61,11 +61,12 @@ def _feeds_only(graph: Graph, i: int, j: int, end: int) -> bool:
 
 
 def make_segment(
-    graph: Graph, kind: SegmentKind, first: int, end: int, tile_rows: int = 1, tile_cols: int = 1
+    graph: Graph, kind: SegmentKind, first: int, end: int, tile_rows: int = 1, tile_cols: int = 1, up: bool = False
 ) -> Segment:
-    """A segment over operators [first, end). Raises ValueError where it cannot be divided into that many tiles."""
+    """A segment over operators [first, end); `up` as in `geometry.Walk`. Raises ValueError where it cannot be divided
+    into that many tiles."""
     rows, row_limit = segment_ranges(graph, first, end, tile_rows, "rows")
-    cols, col_limit = segment_ranges(graph, first, end, tile_cols, "cols")
+    cols, col_limit = segment_ranges(graph, first, end, tile_cols, "cols", up)
     if tile_rows > max(1, row_limit) or tile_cols > max(1, col_limit):
         raise ValueError(
             f"operators {first}..{end - 1} cannot be divided into {tile_rows}x{tile_cols} tiles "
@@ -73,7 +74,7 @@ def make_segment(
         )
     steps = ((first, end),) if kind == "stream" else layer_steps(graph, first, end)
     ranges = tuple(TileRange(name, rows[name], cols[name]) for name in rows)
-    return Segment(kind, first, end, steps, tile_rows, tile_cols, ranges)
+    return Segment(kind, first, end, steps, tile_rows, tile_cols, ranges, (1,) * (end - first))
 
 
 def redundant_macs(network: Network, segment: Segment) -> int:
@@ -139,7 +140,14 @@ class _SegmentBuffers:
         if self.known:
             return self.known
         found = [
-            simulate(self.graph, step[0], step[1], {name: r.rows[tile] for name, r in self.ranges.items()}, source)
+            simulate(
+                self.graph,
+                step[0],
+                step[1],
+                {name: r.rows[tile] for name, r in self.ranges.items()},
+                source,
+                self.segment.batches,
+            )
             for tile in range(self.segment.tile_rows)
         ]
         rows = {name: max(rings.rows[name] for rings in found) for name in found[0].rows}
@@ -195,13 +203,15 @@ class _SegmentBuffers:
             size = 4 * self.network.tensors[op.output].channels
             span = (self.segment.first_op, self.segment.end_op - 1) if self.tiled else (step[0], step[1] - 1)
             found.append(Buffer(op.name, "accumulator", size, 0, *span))
-        if size := scratch_bytes(op, self._width(op.output)):
+        if size := scratch_bytes(op, self._width(op.output) * self.segment.batches.get(index, 1)):
             found.append(Buffer(op.name, "scratch", size, 0, index, index))
         return found
 
 
-def schedule_buffers(graph: Graph, segments: Sequence[Segment], mode: InputMode) -> list[Buffer]:
-    """All buffers of a schedule with their lifetimes over the whole network."""
+def schedule_buffers(
+    graph: Graph, segments: Sequence[Segment], mode: InputMode, buffers_of: Callable[[Segment], Iterable[Buffer]]
+) -> list[Buffer]:
+    """All buffers of a schedule with their lifetimes over the whole network; `buffers_of` is `segment_buffers`."""
     network = graph.network
     last_op = len(network.ops) - 1
     end_of: dict[int, int] = {}  # operator -> last operator that runs while its segment or step still needs the inputs
@@ -210,7 +220,7 @@ def schedule_buffers(graph: Graph, segments: Sequence[Segment], mode: InputMode)
         for step in segment.steps:
             for op in range(*step):
                 end_of[op] = segment.end_op - 1 if tiled else step[1] - 1
-    buffers = [b for segment in segments for b in segment_buffers(graph, segment, mode)]
+    buffers = [b for segment in segments for b in buffers_of(segment)]
     if mode == "resident":  # kept to the end, so that the next inference finds the same image
         t = network.tensors[network.input]
         buffers.append(Buffer(network.input, "input", t.bytes, 0, 0, last_op, t.height, t.width, t.channels))

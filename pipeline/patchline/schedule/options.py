@@ -28,6 +28,8 @@ from patchline.schedule.push import Rings, network_rings
 
 MAX_STRIPS = 16
 MAX_GRID = 8
+_STRIPS = (*range(1, MAX_STRIPS + 1), *range(2, MAX_STRIPS + 1))
+_CUT_UP = tuple(i >= MAX_STRIPS for i in range(len(_STRIPS)))
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Option:
     tile_cols: int
     peak: int
     extra_macs: int
+    up: bool = False  # how uneven strips are cut, see `geometry.Walk`
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,9 +184,9 @@ class SegmentCosts:
         """Streams [first, end) for all first cuts and strip counts, from one walk."""
         graph, network = self.graph, self.graph.network
         rings, _ = self._simulation
-        counts = tuple(range(1, MAX_STRIPS + 1))
+        counts, up = _STRIPS, _CUT_UP
         rows = Walk(graph, end, "rows", (1,))
-        cols = Walk(graph, end, "cols", counts)
+        cols = Walk(graph, end, "cols", counts, up)
         zero = np.zeros(len(counts), dtype=np.int64)
         held, flowing, macs, base = zero.copy(), [zero.copy() for _ in range(end)], zero.copy(), 0
         input_rows = zero
@@ -220,11 +223,10 @@ class SegmentCosts:
                 widths = np.maximum.reduceat(hi - lo, cols.starts)
                 input_rows = -(-widths * t.channels * rings.rows[network.input] // 4) * 4
             peaks = self._live[first] + out_bytes + held + input_rows + np.max(flowing[first:end], axis=0)
-            limit = min(cols.limit, MAX_STRIPS)
-            if first == 0 and self.mode == "pushed":
-                limit = 1
+            limit = 1 if first == 0 and self.mode == "pushed" else min(cols.limit, MAX_STRIPS)
+            allowed = np.flatnonzero(np.array(counts) <= limit)
             peaks[0] -= self._saved(first, end)
-            options.extend(_undominated(first, end, peaks[:limit], macs[:limit] - base))
+            options.extend(_undominated(first, end, allowed, peaks, macs - base))
         return options
 
     def _saved(self, first: int, end: int) -> int:
@@ -246,12 +248,11 @@ class SegmentCosts:
         )
 
 
-def _undominated(first: int, end: int, peaks: np.ndarray, extra: np.ndarray) -> list[Option]:
+def _undominated(first: int, end: int, allowed: np.ndarray, peaks: np.ndarray, extra: np.ndarray) -> list[Option]:
     options: list[Option] = []
-    order = np.lexsort((peaks, extra))
     least = 1 << 62
-    for n in order:
+    for n in allowed[np.lexsort((peaks[allowed], extra[allowed]))]:
         if peaks[n] < least:
             least = int(peaks[n])
-            options.append(Option("stream", first, end, 1, int(n) + 1, least, int(max(0, extra[n]))))
+            options.append(Option("stream", first, end, 1, _STRIPS[n], least, int(max(0, extra[n])), up=_CUT_UP[n]))
     return options

@@ -96,7 +96,7 @@ def segment_overlaps(graph: Graph, segment: Segment, mode: InputMode, elementwis
         distances = Distances(graph, pairs)
         rows = {r.tensor: r.rows[0] for r in segment.ranges}
         source = mode != "resident" and graph.fetches_input((first, end))
-        simulate(graph, first, end, rows, source, distances.trace)
+        simulate(graph, first, end, rows, source, segment.batches, distances.trace)
         for (i, o), distance in distances.distance.items():
             distance = max(distance, -network.tensors[i].bytes)
             if saved := saving(network.tensors[i].bytes, network.tensors[o].bytes, distance):

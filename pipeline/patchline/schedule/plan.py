@@ -15,7 +15,7 @@ SegmentKind = Literal["layer", "stream", "patch"]
 InputMode = Literal["pushed", "pulled", "resident"]
 BufferKind = Literal["tensor", "ring", "row", "input", "accumulator", "scratch"]
 
-PLAN_VERSION = 1
+PLAN_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,9 @@ class Segment:
     Within a tile the `steps` follow each other; within a step rows are pushed: the ready operator with the highest
     index fires first. `layer` has one tile and a step per operator (a depthwise and what follows it may share one),
     `stream` has one step and 1..n column strips, `patch` has p x p tiles with a step per operator as MCUNetV2.
+
+    `rows_at_once` holds, per operator, how many rows one kernel call computes. A call ends at a multiple of it, so that
+    its rows lie one behind the other in every ring (see `batching`).
     """
 
     kind: SegmentKind
@@ -46,6 +49,12 @@ class Segment:
     tile_rows: int
     tile_cols: int
     ranges: tuple[TileRange, ...]  # of every tensor that the segment reads or writes
+    rows_at_once: tuple[int, ...]  # one entry per operator
+
+    @property
+    def batches(self) -> dict[int, int]:
+        """Operators that compute several rows at once: index -> rows."""
+        return {self.first_op + i: rows for i, rows in enumerate(self.rows_at_once) if rows > 1}
 
 
 @dataclass(frozen=True)
@@ -170,6 +179,7 @@ def plan_from_dict(data: dict[str, Any]) -> Plan:
         Segment(
             s["kind"], s["first_op"], s["end_op"], _pairs(s["steps"]), s["tile_rows"], s["tile_cols"],
             tuple(TileRange(r["tensor"], _pairs(r["rows"]), _pairs(r["cols"])) for r in s["ranges"]),
+            tuple(s["rows_at_once"]),
         )
         for s in data["segments"]
     )  # fmt: skip

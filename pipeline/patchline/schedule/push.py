@@ -1,12 +1,14 @@
 """Simulation of the push: the firing order of the executor, row by row.
 
 The rule, shared with the C executor: a new input row is offered; then, again and again, the ready operator with the
-highest index fires. From the order follows how many rows of each tensor must be kept (its ring), which one-row buffers
-are free again at once, and how far an output may overlap its dying input.
+highest index fires, for one row or for as many as it computes at once. From the order follows how many rows of each
+tensor must be kept (its ring), which one-row buffers are free again at once, and how far an output may overlap its
+dying input.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -29,8 +31,12 @@ class Rings:
 class Push:
     """State of one step: operators [first, end), with the row range [lo, hi) that the tile computes of each tensor."""
 
-    def __init__(self, graph: Graph, first: int, end: int, rows: Mapping[str, RowRange], source: bool) -> None:
+    def __init__(
+        self, graph: Graph, first: int, end: int, rows: Mapping[str, RowRange], source: bool,
+        batches: Mapping[int, int],
+    ) -> None:  # fmt: skip
         self.network: Network = graph.network
+        self.batches = batches
         self.windows = graph.row_windows
         self.heights = {name: tensor.height for name, tensor in graph.network.tensors.items()}
         self.first, self.end, self.ranges = first, end, rows
@@ -46,6 +52,14 @@ class Push:
         }
         self.source_jump = max((c for c in graph.consumers[self.network.input] if first <= c < end), default=first)
 
+    def rows_due(self, index: int) -> int:
+        """Rows that operator `index` computes when it fires next: up to a multiple of its batch."""
+        batch = self.batches.get(index)
+        if batch is None:
+            return 1
+        y = self.next_row[self.network.ops[index].output]
+        return min(batch - y % batch, self.ranges[self.network.ops[index].output][1] - y)
+
     def ready(self, index: int) -> bool:
         op = self.network.ops[index]
         if op.output in self.eaten:
@@ -55,6 +69,8 @@ class Push:
         if y >= self.ranges[op.output][1]:
             return False
         window = self.windows[index]
+        if index in self.batches:
+            y += self.rows_due(index) - 1
         first = window.first(y)
         for name in op.inputs:
             if name not in self.next_row:
@@ -66,6 +82,7 @@ class Push:
         return True
 
     def fire(self, index: int) -> None:
+        """One row of operator `index` is done."""
         op = self.network.ops[index]
         if op.output in self.eaten:
             self.eaten[op.output] += 1
@@ -97,8 +114,9 @@ class Push:
             while cursor >= self.first and not self.ready(cursor):
                 cursor -= 1
             if cursor >= self.first:
-                before(cursor)
-                self.fire(cursor)
+                for _ in range(self.rows_due(cursor)):
+                    before(cursor)
+                    self.fire(cursor)
                 cursor = self.jump[cursor]
             elif source and self.next_row[source] < self.ranges[source][1]:
                 before(-1)
@@ -113,13 +131,16 @@ class Push:
 
 
 def simulate(
-    graph: Graph, first: int, end: int, rows: Mapping[str, RowRange], source: bool, trace: Trace | None = None
-) -> Rings:
+    graph: Graph, first: int, end: int, rows: Mapping[str, RowRange], source: bool, batches: Mapping[int, int],
+    trace: Trace | None = None,
+) -> Rings:  # fmt: skip
     """Rings of the step [first, end). `trace(push, i, row)` is called ahead of every row written.
+
+    A ring holds a multiple of the rows that its operators compute at once, so that these never wrap around.
 
     Raises RuntimeError when rows stay uncomputed, which only a wrong plan can cause.
     """
-    push = Push(graph, first, end, rows, source)
+    push = Push(graph, first, end, rows, source, batches)
     ops = graph.network.ops
     made_here = list(push.next_row)
     ring = dict.fromkeys(made_here, 1)
@@ -151,6 +172,9 @@ def simulate(
     push.run(before)
     if missing := push.unfinished():
         raise RuntimeError(f"operators {first}..{end - 1}: rows of {missing} are never computed; the plan is wrong")
+    for name in ring:
+        together = math.lcm(*(batches.get(i, 1) for i in (graph.producer[name], *graph.consumers[name])))
+        ring[name] = -(-ring[name] // together) * together
     transient = frozenset(n for n in made_here if ring[n] == 1 and n not in lasting and n != graph.network.input)
     return Rings(ring, transient)
 
@@ -158,4 +182,4 @@ def simulate(
 def network_rings(graph: Graph, trace: Trace | None = None) -> Rings:
     """Rings when the whole network is one step over all its rows: the line buffers a stream needs anywhere in it."""
     rows = {name: (0, tensor.height) for name, tensor in graph.network.tensors.items()}
-    return simulate(graph, 0, len(graph.network.ops), rows, source=True, trace=trace)
+    return simulate(graph, 0, len(graph.network.ops), rows, source=True, batches={}, trace=trace)

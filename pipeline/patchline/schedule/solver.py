@@ -15,18 +15,17 @@ from typing import Literal
 
 from patchline.network.ir import Network
 from patchline.schedule import arena
+from patchline.schedule.batching import batched
 from patchline.schedule.costs import flash_estimate, static_bytes
 from patchline.schedule.geometry import Graph
 from patchline.schedule.memory import (
     input_traffic,
-    live_bytes,
     make_segment,
     redundant_macs,
-    schedule_buffers,
 )
+from patchline.schedule.occupancy import Occupancies, OverlapMode
 from patchline.schedule.options import Option, SegmentCosts
-from patchline.schedule.overlap import aligned_saving, segment_overlaps
-from patchline.schedule.plan import Buffer, InputMode, Overlap, Plan, Segment, Sram
+from patchline.schedule.plan import InputMode, Plan, Segment, Sram
 from patchline.targets import Target
 
 Kind = Literal["auto", "layer", "patch", "stream"]
@@ -174,14 +173,15 @@ def _builder(
     graph: Graph, target: Target, kind: Kind, input_mode: InputMode, sram_budget: int | None
 ) -> Callable[[FrontPoint], Plan]:
     def build(point: FrontPoint) -> Plan:
-        segments = [make_segment(graph, o.kind, o.first, o.end, o.tile_rows, o.tile_cols) for o in point.options]
-        overlap: OverlapMode = "rows" if kind in ("auto", "stream") else ("elementwise" if kind == "patch" else None)
-        return assemble(graph, target, segments, input_mode, overlap=overlap, sram_budget=sram_budget)
+        segments = [make_segment(graph, o.kind, o.first, o.end, o.tile_rows, o.tile_cols, o.up) for o in point.options]
+        return assemble(graph, target, segments, input_mode, overlap=overlaps_of(kind), sram_budget=sram_budget)
 
     return build
 
 
-OverlapMode = Literal["rows", "elementwise"] | None
+def overlaps_of(kind: Kind) -> OverlapMode:
+    """What a kind of schedule may lay over each other."""
+    return "rows" if kind in ("auto", "stream") else ("elementwise" if kind == "patch" else None)
 
 
 def assemble(
@@ -191,23 +191,19 @@ def assemble(
     """The Plan of a chosen list of segments: buffers, overlaps, placement and all totals."""
     network = graph.network
     count = len(network.ops)
-    buffers = schedule_buffers(graph, segments, input_mode)
-    overlaps: list[Overlap] = []
-    if overlap:
-        for segment in segments:
-            # only streams read row by row what they overwrite; a layer segment stays as the literature counts it
-            elementwise = overlap == "elementwise" or segment.kind == "layer"
-            overlaps += segment_overlaps(graph, segment, input_mode, elementwise_only=elementwise)
-    live = _live_with_overlaps(network, buffers, overlaps, scratch=False)
-    bound = max(_live_with_overlaps(network, buffers, overlaps, scratch=True))
-    placed, arena_bytes = arena.place(buffers, overlaps, bound)
-    layer = (
-        buffers
-        if _is_baseline(segments, overlap)
-        else schedule_buffers(graph, [make_segment(graph, "layer", 0, count)], input_mode)
-    )
-    layer_live = live_bytes(layer, count, scratch=False)
-    peak = max(live)
+    occupancies = Occupancies(graph, input_mode, overlap)
+    needs = occupancies.of(segments)
+    bound = max(needs.placed)
+    placed, arena_bytes = arena.place(needs.buffers, needs.overlaps, bound)
+    layer = Occupancies(graph, input_mode, None).of([make_segment(graph, "layer", 0, count)])
+    # what the peak leaves free elsewhere makes narrow maps quicker, if it can be placed as well
+    with_batches = batched(occupancies, segments, arena_bytes)
+    if any(segment.batches for segment in with_batches):
+        more = occupancies.of(with_batches)
+        placed_more, size = arena.place(more.buffers, more.overlaps, arena_bytes)
+        if size <= arena_bytes:
+            segments, needs, placed = with_batches, more, placed_more
+    peak = max(needs.activations)
     fixed = static_bytes(network, target)
     sram = Sram(peak, arena_bytes - peak, fixed, target.firmware.stack_bytes)
     flash = flash_estimate(network, segments, target)
@@ -216,31 +212,14 @@ def assemble(
     return Plan(
         network=network.name, target=target.name, input_mode=input_mode,
         input_passes=traffic / network.tensors[network.input].bytes, input_bytes_read=traffic,
-        segments=tuple(segments), buffers=placed, overlaps=tuple(overlaps),
+        segments=tuple(segments), buffers=placed, overlaps=needs.overlaps,
         arena_bytes=arena_bytes, arena_lower_bound_bytes=bound, activation_peak_bytes=peak,
         sram=sram, flash=flash, macs=network.macs,
         extra_macs=sum(redundant_macs(network, s) for s in segments),
-        op_peak_bytes=tuple(live), op_peak_layer_bytes=tuple(layer_live), layer_peak_bytes=max(layer_live),
-        sram_layer_by_layer_bytes=max(live_bytes(layer, count, scratch=True)) + fixed + sram.stack,
+        op_peak_bytes=needs.activations, op_peak_layer_bytes=layer.activations,
+        layer_peak_bytes=max(layer.activations), sram_layer_by_layer_bytes=max(layer.placed) + fixed + sram.stack,
         fits=not reason, reason=reason,
     )  # fmt: skip
-
-
-def _is_baseline(segments: Sequence[Segment], overlap: OverlapMode) -> bool:
-    return overlap is None and len(segments) == 1 and segments[0].kind == "layer"
-
-
-def _live_with_overlaps(
-    network: Network, buffers: Sequence[Buffer], overlaps: Sequence[Overlap], scratch: bool
-) -> list[int]:
-    live = live_bytes(buffers, len(network.ops), scratch)
-    by_name = {b.name: b for b in buffers if b.kind == "tensor"}
-    for o in overlaps:
-        a, b = by_name[o.output], by_name[o.input]
-        saved = aligned_saving(o, network) if scratch else o.saved
-        for i in range(max(a.first_op, b.first_op), min(a.last_op, b.last_op) + 1):
-            live[i] -= saved
-    return live
 
 
 def _why_not(sram: int, budget: int | None, target: Target, flash: int) -> str:

@@ -9,12 +9,14 @@ from functools import lru_cache
 from patchline.config import SearchParams
 from patchline.network.ir import Network
 from patchline.schedule import Plan, latency, pareto_front, solve
+from patchline.schedule.batching import batched
 from patchline.schedule.costs import flash_estimate, static_bytes
 from patchline.schedule.geometry import Graph, segment_ranges
 from patchline.schedule.memory import layer_steps
+from patchline.schedule.occupancy import Occupancies
 from patchline.schedule.options import Option
-from patchline.schedule.plan import Segment, TileRange
-from patchline.schedule.solver import FrontPoint, Kind
+from patchline.schedule.plan import InputMode, Segment, TileRange
+from patchline.schedule.solver import FrontPoint, Kind, overlaps_of
 from patchline.supernet.architecture import Architecture, build_network
 from patchline.targets import Target
 
@@ -103,17 +105,18 @@ def predicted_cycles(network: Network, plan: Plan, target: Target) -> float:
 
 
 @lru_cache(maxsize=4096)
-def _front(arch: Architecture, kind: Kind, input_mode: str) -> tuple[Network, tuple[FrontPoint, ...]]:
+def _front(arch: Architecture, kind: Kind, input_mode: InputMode) -> tuple[Network, tuple[FrontPoint, ...]]:
     network = build_network(arch)
-    return network, pareto_front(network, kind, input_mode)  # type: ignore[arg-type]
+    return network, pareto_front(network, kind, input_mode)
 
 
 @lru_cache(maxsize=4096)
-def _segments(arch: Architecture, kind: Kind, input_mode: str, point: FrontPoint) -> tuple[Segment, ...]:
-    """The segments of a schedule of `arch`: the ranges of its tiles, which boards share too."""
+def _segments(arch: Architecture, kind: Kind, input_mode: InputMode, point: FrontPoint) -> tuple[Segment, ...]:
+    """The segments of a schedule of `arch`: its tiles and its rows at once, which boards share too."""
     network, _ = _front(arch, kind, input_mode)
     graph = Graph(network)
-    return tuple(_segment(graph, option) for option in point.options)
+    occupancies = Occupancies(graph, input_mode, overlaps_of(kind))
+    return batched(occupancies, [_segment(graph, option) for option in point.options], point.arena_bytes)
 
 
 def _segment(graph: Graph, o: Option) -> Segment:
@@ -125,7 +128,7 @@ def _segment(graph: Graph, o: Option) -> Segment:
     if o.tile_rows > 1:
         rows, _ = segment_ranges(graph, o.first, o.end, o.tile_rows, "rows")
     if o.tile_cols > 1:
-        cols, _ = segment_ranges(graph, o.first, o.end, o.tile_cols, "cols")
+        cols, _ = segment_ranges(graph, o.first, o.end, o.tile_cols, "cols", o.up)
     steps = ((o.first, o.end),) if o.kind == "stream" else layer_steps(graph, o.first, o.end)
     ranges = tuple(TileRange(name, rows[name], cols[name]) for name in names)
-    return Segment(o.kind, o.first, o.end, steps, o.tile_rows, o.tile_cols, ranges)
+    return Segment(o.kind, o.first, o.end, steps, o.tile_rows, o.tile_cols, ranges, (1,) * (o.end - o.first))
