@@ -1,8 +1,6 @@
 """Stage benchmark (one target): build/<target>/firmware.elf on an emulated board, over the test images.
 
 python stages/benchmark.py TARGET -> metrics/<target>/benchmark.json, plots/<target>/per_op.csv
-
-`latency_prediction_error` in the metrics is what the search predicted against what the emulator counted.
 """
 
 from dataclasses import asdict
@@ -27,14 +25,12 @@ def main(name: str) -> None:
         emulator=params.emulator,
         traced_images=params.traced_images,
     )
-    predicted = files.read_json(f"metrics/{name}/search.json")["cycles_predicted"]
-    error = predicted / result.cycles_est - 1
-    files.write_json(f"metrics/{name}/benchmark.json", result.metrics() | {"latency_prediction_error": round(error, 4)})
+    files.write_json(f"metrics/{name}/benchmark.json", result.metrics())
     files.write_csv(f"plots/{name}/per_op.csv", [asdict(row) for row in result.per_op])
     print(
         f"{name}: accuracy {result.accuracy_device:.4f} on the device, {result.sizes.sram:,} bytes of SRAM, "
         f"{result.sizes.flash:,} of flash, {result.instructions:,} instructions, "
-        f"{result.latency_ms_est:.1f} ms (estimate; the search predicted {error:+.1%})"
+        f"{result.latency_ms_est:.1f} ms (estimate)"
     )
 
 

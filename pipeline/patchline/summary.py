@@ -7,13 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from patchline.config import Params
-from patchline.errors import UserError
 from patchline.files import read_json
+from patchline.tracking import stage_metrics
 
 if TYPE_CHECKING:
     from rich.table import Table
-
-STAGES = ("search", "quantize", "generate", "benchmark")  # later stages win where names meet
 
 Metrics = Mapping[str, float]
 
@@ -50,18 +48,8 @@ ROWS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
 
 
 def collect(root: Path, params: Params) -> dict[str, dict[str, float]]:
-    """Metrics by board. Raises UserError naming the first benchmark that has not run."""
-    results: dict[str, dict[str, float]] = {}
-    for target in params.targets:
-        folder = root / "metrics" / target
-        if not (folder / "benchmark.json").is_file():
-            raise UserError(f"{folder / 'benchmark.json'} is missing: run `make run` or `dvc repro`")
-        merged: dict[str, float] = {}
-        for stage in STAGES:
-            if (folder / f"{stage}.json").is_file():
-                merged |= read_json(folder / f"{stage}.json")
-        results[target] = merged
-    return results
+    """Metrics by board. Raises UserError naming the first file that is missing."""
+    return {target: stage_metrics.load(root, target) for target in params.targets}
 
 
 def table(results: Mapping[str, Metrics]) -> Table:

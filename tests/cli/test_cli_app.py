@@ -152,12 +152,14 @@ def test_summary_shows_every_board(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     (tmp_path / "params.yaml").write_text("targets: [stm32f412]\n")
     folder = tmp_path / "metrics" / "stm32f412"
     folder.mkdir(parents=True)
+    (folder / "search.json").write_text('{"cycles_predicted": 980}')
     (folder / "quantize.json").write_text('{"accuracy_int8": 0.91}')
-    (folder / "benchmark.json").write_text('{"accuracy_device": 0.9, "sram_peak_bytes": 30720}')
+    (folder / "generate.json").write_text('{"sram_peak_bytes": 30000}')
+    (folder / "benchmark.json").write_text('{"accuracy_device": 0.9, "sram_peak_bytes": 30720, "cycles_est": 1000}')
     monkeypatch.chdir(tmp_path)
     result = RUNNER.invoke(cli.app, ["summary"])
     assert result.exit_code == 0, result.output
-    for text in ("stm32f412", "0.9100", "0.9000", "30.0 KB"):
+    for text in ("stm32f412", "0.9100", "0.9000", "30.0 KB", "-2.0%"):
         assert text in result.output
     assert json.loads(RUNNER.invoke(cli.app, ["summary", "--json"]).output)["stm32f412"]["sram_peak_bytes"] == 30720
 

@@ -54,8 +54,8 @@ def small_plan(network: Network, target: str) -> Plan:
     return Plan(
         network=network.name, target=target, input_mode="pulled", input_passes=1.0, input_bytes_read=12288,
         segments=(
-            Segment("stream", 0, STREAMED, ((0, STREAMED),), 1, 1, ()),
-            Segment("layer", STREAMED, len(sizes), steps, 1, 1, ()),
+            Segment("stream", 0, STREAMED, ((0, STREAMED),), 1, 1, (), (1,) * STREAMED),
+            Segment("layer", STREAMED, len(sizes), steps, 1, 1, (), (1,) * (len(sizes) - STREAMED)),
         ),
         buffers=tuple(buffers), arena_bytes=arena, arena_lower_bound_bytes=max(now), activation_peak_bytes=max(now),
         sram=Sram(max(now), arena - max(now), 1024, 2048), flash=Flash(20000, 2000, 9000), macs=network.macs,

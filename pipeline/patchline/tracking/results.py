@@ -13,8 +13,7 @@ from patchline.errors import UserError
 from patchline.files import read_json
 from patchline.network.ir import Network
 from patchline.schedule.plan import Plan, load_plan
-
-TARGET_STAGES = ("search", "quantize", "generate", "benchmark")
+from patchline.tracking import stage_metrics
 
 FINAL_METRICS = (  # in the order in which they are logged: MLflow's compare page draws the first one
     "accuracy_device",
@@ -142,9 +141,7 @@ def constraints_of(params: Params, target: boards.Target, metrics: dict[str, flo
 
 
 def _load_target(root: Path, params: Params, name: str) -> TargetResult:
-    details: dict[str, Any] = {}
-    for stage in TARGET_STAGES:
-        details |= _required_json(root / f"metrics/{name}/{stage}.json")
+    details = stage_metrics.load(root, name)
     metrics = {key: float(details[key]) for key in FINAL_METRICS if isinstance(details.get(key), int | float)}
     plan = load_plan(_required(root / f"models/{name}/plan.json"))
     network = _load_network(root / f"models/{name}/network.npz")
@@ -187,10 +184,6 @@ def _required(path: Path) -> Path:
             f"{path} is missing: run the pipeline first with `dvc repro`, in a fresh clone `dvc repro --pull`"
         )
     return path
-
-
-def _required_json(path: Path) -> dict[str, Any]:
-    return dict(read_json(_required(path)))
 
 
 def _optional_json(path: Path) -> dict[str, Any]:

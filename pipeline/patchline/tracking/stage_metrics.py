@@ -1,0 +1,27 @@
+"""What the stages found out about one board, their metrics files as one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from patchline.errors import UserError
+from patchline.files import read_json
+
+STAGES = ("search", "quantize", "generate", "benchmark")  # later stages win where names meet
+
+
+def load(root: Path, target: str) -> dict[str, Any]:
+    """All metrics of a board, with `latency_prediction_error`: what the search predicted against the emulator's count.
+
+    Raises UserError naming the first file that is missing.
+    """
+    merged: dict[str, Any] = {}
+    for stage in STAGES:
+        path = root / "metrics" / target / f"{stage}.json"
+        if not path.is_file():
+            raise UserError(f"{path} is missing: run `make run` or `dvc repro`")
+        merged |= read_json(path)
+    if merged.get("cycles_predicted") and merged.get("cycles_est"):
+        merged["latency_prediction_error"] = round(merged["cycles_predicted"] / merged["cycles_est"] - 1, 4)
+    return merged
