@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from patchline.network.ir import Conv, Depthwise, Network
+from patchline.network.ir import Network
+from patchline.schedule.kernel_work import GATHERED, kernel_of
 from patchline.schedule.plan import Flash, Segment
 from patchline.targets import Target
 
-CODE_BYTES = 12 * 1024  # executor, kernels, protocol and start-up, linked with -O2
+CODE_BYTES = 12 * 1024  # what an inference runs through: executor and kernels
+
+_RUNTIME_CODE = 9200  # start-up, protocol, executor, requantisation, C library
+_KERNEL_CODE = {"conv": 8000, "depthwise_3": 6500, "depthwise_large": 3600}
+_OTHER_CODE = 600  # each
+_TABLES_PER_OP, _RANGE = 96, 4
 
 
 def static_bytes(network: Network, target: Target) -> int:
@@ -21,12 +27,22 @@ def static_bytes(network: Network, target: Target) -> int:
 
 
 def flash_estimate(network: Network, segments: Sequence[Segment], target: Target) -> Flash:
-    """Flash before linking: weights as stored, tables of the executor, code. An estimate; size.json has the truth."""
-    weights = tables = 0
-    for op in network.ops:
-        if isinstance(op, Conv | Depthwise):
-            weights += op.weights.size
-            tables += 12 * op.bias.size  # bias, multiplier, shift
+    """Flash before linking: weights and constants as the kernels hold them, tables of the executor, code.
+
+    An estimate, good to some percent; size.json has the truth.
+    """
+    kernels = [kernel_of(network, op) for op in network.ops]
+    tables = _TABLES_PER_OP * len(kernels)
     for segment in segments:
-        tables += 8 * len(segment.ranges) * (segment.tile_rows + segment.tile_cols)
-    return Flash(weights, tables + 64 * len(network.ops), CODE_BYTES)
+        tables += _RANGE * len(segment.ranges) * (segment.tile_rows + segment.tile_cols)
+    code = _RUNTIME_CODE + sum(_KERNEL_CODE.get(family, _OTHER_CODE) for family in {_family(k.name) for k in kernels})
+    return Flash(sum(kernel.flash_bytes for kernel in kernels), tables, code)
+
+
+def _family(kernel: str) -> str:
+    """Kernels that share their code."""
+    if kernel in ("pointwise", "window", "dense"):
+        return "conv"
+    if kernel.startswith(GATHERED):
+        return "depthwise_large"
+    return kernel.rpartition("s")[0] if kernel.startswith("depthwise_3") else kernel

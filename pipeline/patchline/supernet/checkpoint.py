@@ -17,7 +17,7 @@ KEPT = 3  # folders; older ones belong to parameters that are no longer in use
 
 def run_key(settings: Any, data: Any, *code: Path) -> str:
     """Hash of all that decides a run's result: settings and data (as JSON values), source files, torch's version."""
-    sources = {path.name: hash_file(path) for path in sorted(code)}
+    sources = [[path.name, hash_file(path)] for path in sorted(code)]
     content = json.dumps([settings, data, sources, torch.__version__], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
