@@ -1,6 +1,6 @@
 """Stage train_supernet: data/prepared -> models/supernet.pt, metrics/train_supernet.json and its plots.
 
-Runs alone or on several processes: `torchrun --nproc-per-node 2 stages/train_supernet.py`.
+Runs on `train_supernet.processes` processes of this machine, or on those of torchrun (docs/scaling.md).
 """
 
 from pathlib import Path
@@ -17,7 +17,7 @@ def main() -> None:
     manifest = data.load_manifest()
     train, val = data.load_split("train"), data.load_split("val")
     folder = checkpoint_folder(Path(".patchline/checkpoints"), params.train_supernet, params.seed, manifest)
-    with joined_workers() as workers:
+    with joined_workers(params.train_supernet.processes) as workers:
         net, history = train_supernet(
             params.train_supernet, params.seed, len(manifest.classes), train, val, folder, workers
         )

@@ -93,11 +93,12 @@ class TrainSupernetParams(_Model):
     """How the supernet is trained."""
 
     space: Literal["small", "mcunet"] = _choice("small", "small", "mcunet")
-    epochs: int = _whole(4, 1, 10_000)
-    batch_size: int = _whole(96, 1, 65_536)
+    epochs: int = _whole(3, 1, 10_000)
+    batch_size: int = _whole(48, 1, 65_536)
     learning_rate: float = _field(0.01, "a number above 0, at most 10", gt=0, le=10)
     weight_decay: float = _field(0.00002, "a number from 0 to 1", ge=0, le=1)
     random_subnets: int = _whole(1, 0, 64)
+    processes: int = _whole(2, 1, 64)
 
 
 class SearchParams(_Model):

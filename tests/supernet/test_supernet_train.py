@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
@@ -77,9 +78,13 @@ def test_a_killed_process_resumes(tmp_path) -> None:
     assert _same(net, resumed)
 
 
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+
+
 @pytest.mark.slow
-def test_two_processes_share_the_work(tmp_path) -> None:
-    """torchrun with gloo: same code path, both processes end with the same weights, only the first writes."""
+@pytest.mark.parametrize("launcher", [[], TORCHRUN], ids=["alone", "torchrun"])
+def test_two_processes_share_the_work(tmp_path, launcher) -> None:
+    """Same code path, both processes end with the same weights, only the first writes."""
     script = tmp_path / "run.py"
     script.write_text(
         textwrap.dedent("""
@@ -92,21 +97,71 @@ def test_two_processes_share_the_work(tmp_path) -> None:
         from patchline.supernet.workers import joined_workers
         params = TrainSupernetParams(epochs=2, batch_size=16, learning_rate=0.01)
         folder = Path(sys.argv[1])
-        with joined_workers() as workers:
+        with joined_workers(2) as workers:
             assert workers.count == 2
             net, history = train_supernet(
                 params, 1, 2, split(96), split(32, seed=1), folder / "state", workers, space=TINY
             )
             torch.save(net.state_dict(), folder / f"{workers.rank}.pt")
             assert bool(history.epochs) == workers.leads
+            workers.wait()
     """)
     )
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", script, tmp_path]
-    subprocess.run(list(map(str, command)), env=_environment(), check=True, timeout=120)
+    subprocess.run([sys.executable, *launcher, str(script), str(tmp_path)], env=_environment(), check=True, timeout=120)
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
     assert all(torch.equal(first[name], second[name]) for name in first)
     state = checkpoint.load(tmp_path / "state")
     assert state is not None and state["history"]["epochs"][-1]["accuracy_largest"] > 0.8
+
+
+LONG = """
+import os, sys, time
+from pathlib import Path
+from patchline.errors import run_main, UserError
+from patchline.supernet.workers import joined_workers
+
+def main():
+    with joined_workers(2) as workers:
+        Path(sys.argv[1], f"{workers.rank}.pid").write_text(str(os.getpid()))
+        if sys.argv[2] == "fail" and not workers.leads:
+            sys.exit("the disk is full")
+        if sys.argv[2] == "fail":
+            workers.wait()
+        time.sleep(60)
+
+run_main(main)
+"""
+
+
+def _ids(folder: Path) -> list[int]:
+    """Process numbers of both workers, once they are there."""
+    deadline = time.monotonic() + 60
+    files = [folder / "0.pid", folder / "1.pid"]
+    while not all(file.exists() and file.read_text() for file in files):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    return [int(file.read_text()) for file in files]
+
+
+def test_no_process_outlives_one_that_was_killed(tmp_path) -> None:
+    (tmp_path / "run.py").write_text(LONG)
+    leader = subprocess.Popen([sys.executable, tmp_path / "run.py", tmp_path, "wait"], env=_environment())
+    first, second = _ids(tmp_path)
+    assert first == leader.pid
+    leader.kill()
+    leader.wait()
+    deadline = time.monotonic() + 10
+    while Path(f"/proc/{second}").exists():
+        assert time.monotonic() < deadline, "the second process goes on alone"
+        time.sleep(0.1)
+
+
+def test_a_process_that_fails_is_one_clear_message(tmp_path) -> None:
+    (tmp_path / "run.py").write_text(LONG)
+    command = [sys.executable, tmp_path / "run.py", tmp_path, "fail"]
+    result = subprocess.run(command, env=_environment(), capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == 2
+    assert "another process of the training failed" in result.stderr and "the disk is full" in result.stderr
 
 
 def test_the_learning_rate_warms_up_and_falls_to_nothing() -> None:
