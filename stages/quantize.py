@@ -8,6 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+import onnx
+import onnxruntime
 
 import patchline
 from patchline import data, files, supernet
@@ -41,7 +43,8 @@ def remembered(params: Params, subnet: Path) -> Path:
     """The folder with the results for `subnet`: made now, or when another board or an earlier run had the same one."""
     package = Path(patchline.__file__).parent
     code = [Path(__file__), *(path for part in CODE for path in (package / part).rglob("*.py"))]
-    settings = [params.project, params.seed, params.quantize.model_dump(), files.hash_file(subnet)]
+    versions = [library.__version__ for library in (np, onnx, onnxruntime)]
+    settings = [params.project, params.seed, params.quantize.model_dump(), files.hash_file(subnet), versions]
     made = QUANTIZED / run_key(settings, data.load_manifest().hashes, *code)
     if not (made / METRICS).exists():
         quantize(params, subnet, made)
@@ -62,8 +65,8 @@ def quantize(params: Params, subnet: Path, folder: Path) -> None:
 
     output = network.tensors[network.outputs[0]]
     reference = run_reference(network, test.images)
-    onnx = run_onnx(model, test.images, output.scale, output.zero_point)
-    counts = agreement(reference, onnx)
+    in_onnx = run_onnx(model, test.images, output.scale, output.zero_point)
+    counts = agreement(reference, in_onnx)
     found = (
         f"{counts.within_one} of {counts.values} output values within one step, "
         f"{counts.same_class + counts.excused} of {counts.images} classes the same or too close to tell"
@@ -78,7 +81,7 @@ def quantize(params: Params, subnet: Path, folder: Path) -> None:
     metrics = {
         "accuracy_fp32": float((in_float == test.labels).mean()),
         "accuracy_int8": float((in_int8 == test.labels).mean()),
-        "accuracy_onnxruntime": float((onnx.argmax(1) == test.labels).mean()),
+        "accuracy_onnxruntime": float((in_onnx.argmax(1) == test.labels).mean()),
         "agreement": {**asdict(counts), "holds": counts.holds},
         "confusion_fp32": confusion(in_float, test.labels, classes),
         "confusion_int8": confusion(in_int8, test.labels, classes),

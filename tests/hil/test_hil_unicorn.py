@@ -6,12 +6,13 @@ import subprocess
 
 import numpy as np
 import pytest
+from unicorn import UC_HOOK_MEM_WRITE
 from unicorn.arm_const import UC_ARM_REG_R1, UC_ARM_REG_R3, UC_ARM_REG_R4
 
 from patchline import targets
 from patchline.errors import UserError
 from patchline.hil.client import Client, row_source
-from patchline.hil.elf import behind_conditional_loads, load
+from patchline.hil.elf import behind_conditional_accesses, load
 from patchline.hil.outcome import RunError
 from patchline.hil.trace import OUTSIDE, divide
 from patchline.hil.unicorn_board import UnicornBoard
@@ -202,16 +203,22 @@ table:
 """
 
 
-def test_watching_flash_leaves_no_it_block_behind(tmp_path) -> None:
+@pytest.mark.parametrize("store", [False, True])
+def test_watching_memory_leaves_no_it_block_behind(tmp_path, store: bool) -> None:
     """Ahead of a hook for a memory access Unicorn restores the IT state too."""
-    (tmp_path / "it.s").write_text(FLASH_IN_IT_BLOCK)
+    code = FLASH_IN_IT_BLOCK
+    if store:
+        code = code.replace("ldreq", "streq").replace("ldrne", "strne").replace("=table", "=0x20002000")
+    (tmp_path / "it.s").write_text(code)
     flash = targets.load("stm32f412").flash.origin
     for command in ("as -mcpu=cortex-m4 -mthumb it.s -o it.o", f"ld -Ttext={flash:#x} -e start it.o -o it.elf"):
         subprocess.run(f"arm-none-eabi-{command}".split(), cwd=tmp_path, check=True)
     firmware = load(tmp_path / "it.elf")
     start, callee = (firmware.symbols[name] for name in ("start", "callee"))
-    assert behind_conditional_loads(firmware) == (start.address + start.size - 6,)  # the last call, before the NOP
+    assert behind_conditional_accesses(firmware) == (start.address + start.size - 6,)  # the last call, before the NOP
     board = UnicornBoard(firmware, targets.load("stm32f412"))
-    with board.record():
+    sram = board.target.sram.origin
+    watching = board.hooks([(UC_HOOK_MEM_WRITE, lambda *_: None, sram, sram + 0x4000)]) if store else board.record()
+    with watching:
         board.uc.emu_start(start.address + 1, callee.address + callee.size - 2)
     assert board.uc.reg_read(UC_ARM_REG_R4) == 3

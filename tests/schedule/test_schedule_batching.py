@@ -71,13 +71,12 @@ def test_the_memory_decides(kind: str) -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(networks(), st.sampled_from(["layer", "stream"]), st.integers(0, 4096))
-def test_batches_stay_below_the_peak(network, kind, room) -> None:
+@given(networks(), st.sampled_from(["layer", "stream"]))
+def test_batches_stay_below_the_peak(network, kind) -> None:
     graph = Graph(network)
     segments = [make_segment(graph, kind, 0, len(network.ops))]
     occupancies = Occupancies(graph, "pulled", None)
     before = occupancies.of(segments)
-    tight, roomy = (batched(occupancies, segments, max(before.placed) + extra) for extra in (0, room))
-    for found in (tight, roomy):
-        assert max(occupancies.of(found).activations) <= max(before.activations)
-    assert max(occupancies.of(tight).placed) <= max(before.placed)
+    after = occupancies.of(batched(occupancies, segments))
+    assert max(after.activations) <= max(before.activations)
+    assert max(after.placed) <= max(before.placed)

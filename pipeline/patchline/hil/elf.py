@@ -12,7 +12,7 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
 from patchline.errors import UserError
-from patchline.hil.blocks import BlockCache
+from patchline.hil.blocks import BlockCache, Instruction
 
 FIRE, ROW, INFER, HALT = "pl_fire", "board_read_row", "pl_infer", "board_halt"
 """Functions of the firmware that the bench knows: an operator's row, the wait for an input row, a whole inference, the
@@ -145,15 +145,18 @@ def _symbols(file: ELFFile) -> dict[str, Symbol]:
     return found
 
 
-def behind_conditional_loads(elf: Elf) -> tuple[int, ...]:
-    """Addresses of the instructions that follow the last load of an IT block."""
+def behind_conditional_accesses(elf: Elf) -> tuple[int, ...]:
+    """Addresses of the instructions that follow the last load or store of an IT block."""
+
+    def accesses(instruction: Instruction) -> bool:
+        return instruction.conditional and instruction.mnemonic.startswith(("ld", "st", "vld", "vst"))
+
     cache = BlockCache(elf.read)
     found = []
     for function in elf.functions:
         body = cache.get(function.address, len(elf.read(function.address, function.size))).instructions
         for this, following in pairwise(body):
-            later_load = following.conditional and following.mnemonic.startswith("ld")
-            if this.conditional and this.mnemonic.startswith("ld") and not later_load:
+            if accesses(this) and not accesses(following):
                 found.append(following.address)
     return tuple(found)
 

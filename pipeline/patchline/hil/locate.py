@@ -1,7 +1,8 @@
 """Finds the operator at which a firmware's values leave the reference's.
 
 The bytes that each call of the row kernel leaves in its output buffer are compared with the rows that the reference
-says may lie there: row y of a tensor lives in slot y % rows of its buffer, so a slot has few candidates.
+says may lie there: row y of a tensor lives in slot y % rows of its buffer, so a slot has few candidates. A call may
+leave several rows, one behind the other.
 """
 
 from __future__ import annotations
@@ -108,11 +109,11 @@ class _Watch:
 def _wrong_byte(
     values: NDArray[np.int8], buffer: Buffer, slot: int, start: int, written: NDArray[np.int8]
 ) -> int | None:
-    """Index of the first byte in `written` that fits no row of this slot; None when one row fits wholly."""
+    """Index of the first byte in `written` that fits no row (or rows) from this slot on; None when one fits wholly."""
     height, width, channels = values.shape
     best = -1
     for y in range(slot, height, buffer.rows):
-        row = values[y].reshape(-1)
+        row = values[y:].reshape(-1) if buffer.cols == width else values[y].reshape(-1)
         origins = range(max(1, width - buffer.cols + 1)) if buffer.kind != "tensor" else range(1)
         for origin in origins:
             candidate = row[origin * channels + start :][: len(written)]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 from unicorn import (
@@ -60,7 +61,7 @@ from patchline.errors import UserError
 from patchline.hil.blocks import BlockCache
 from patchline.hil.client import RowSource
 from patchline.hil.cycles import LineCache
-from patchline.hil.elf import FIRE, HALT, INFER, ROW, Elf, behind_conditional_loads
+from patchline.hil.elf import FIRE, HALT, INFER, ROW, Elf, behind_conditional_accesses
 from patchline.hil.outcome import RunError
 from patchline.hil.peripherals import CPUID, PERIPHERALS, SYSTEM, Registers, UartModel
 from patchline.hil.trace import RUNTIME, SIZE_SHIFT, Call, Trace
@@ -182,10 +183,8 @@ class UnicornBoard:
             symbol = self.elf.find(name)
             if symbol is not None:
                 hooks.append((UC_HOOK_CODE, enter(name), symbol.address, symbol.address))
-        if watched := self._watch_flash():
-            hooks += [*watched, *((UC_HOOK_CODE, leave_it_block, at, at) for at in behind_conditional_loads(self.elf))]
         try:
-            with self.hooks([*hooks, *self._guard_stack()]):
+            with self.hooks([*hooks, *self._guard_stack(), *self._watch_flash()]):
                 yield trace
         finally:
             self.trace = None
@@ -220,6 +219,8 @@ class UnicornBoard:
     @contextmanager
     def hooks(self, requests: list[HookRequest]) -> Iterator[None]:
         """Hooks for the length of the block. Code translated before must be dropped: it knows nothing of them."""
+        if any(kind in (UC_HOOK_MEM_READ, UC_HOOK_MEM_WRITE) for kind, *_ in requests):
+            requests = requests + [(UC_HOOK_CODE, leave_it_block, at, at) for at in self._behind_it_accesses]
         handles = [self.uc.hook_add(kind, callback, begin=low, end=high) for kind, callback, low, high in requests]
         self.uc.ctl_flush_tb()
         try:
@@ -389,6 +390,10 @@ class UnicornBoard:
                 uc.emu_stop()
 
         return [(UC_HOOK_MEM_WRITE, write, low, stack.address - 1)]
+
+    @cached_property
+    def _behind_it_accesses(self) -> tuple[int, ...]:
+        return behind_conditional_accesses(self.elf)
 
     def _symbol(self, name: str) -> int:
         symbol = self.elf.find(name)

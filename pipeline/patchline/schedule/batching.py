@@ -23,15 +23,14 @@ MOST_ROWS = 255  # the executor's table holds a byte
 CYCLES_A_PAIR = 60  # of output channels and block of pixels, beside the products (docs/performance.md)
 
 
-def batched(occupancies: Occupancies, segments: Sequence[Segment], arena_bytes: int) -> tuple[Segment, ...]:
-    """`segments` with `rows_at_once` set wherever it saves blocks of pixels and neither the peak of activations nor
-    `arena_bytes` grows.
+def batched(occupancies: Occupancies, segments: Sequence[Segment]) -> tuple[Segment, ...]:
+    """`segments` with `rows_at_once` set wherever it saves blocks of pixels and no peak grows.
 
     All operators begin with their best batch. Where a step gets too large, the batch goes down that costs the least
     for the bytes it frees, and in the end each goes up again as far as there is room after all.
     """
     before = occupancies.of(segments)
-    peak, room = max(before.activations), max(arena_bytes, *before.placed)
+    peak, room = max(before.activations), max(before.placed)
     choices = {i: found for segment in segments for i, found in _choices(occupancies.graph, segment).items()}
     chosen = dict.fromkeys(choices, 0)
     steps = [range(*step) for segment in segments for step in segment.steps]
@@ -119,7 +118,8 @@ def _with(
 
 def _may_batch(graph: Graph, op: Op) -> bool:
     """A 1x1 convolution that makes one pixel of each of its input's, of which a row has more than one."""
-    if not isinstance(op, Conv) or graph.network.input in op.inputs:
+    if not isinstance(op, Conv) or graph.network.input in op.inputs or op.weights.shape[1:3] != (1, 1):
         return False
-    same = op.weights.shape[1:3] == (1, 1) and tuple(op.stride) == (1, 1) and tuple(op.pad) == (0, 0)
-    return same and graph.network.tensors[op.output].width > 1
+    source, output = (graph.network.tensors[name] for name in (op.inputs[0], op.output))
+    plain = tuple(op.stride) == (1, 1) and tuple(op.pad) == (0, 0)
+    return plain and source.shape[:2] == output.shape[:2] and output.width > 1

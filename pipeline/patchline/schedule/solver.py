@@ -197,7 +197,7 @@ def assemble(
     placed, arena_bytes = arena.place(needs.buffers, needs.overlaps, bound)
     layer = Occupancies(graph, input_mode, None).of([make_segment(graph, "layer", 0, count)])
     # what the peak leaves free elsewhere makes narrow maps quicker, if it can be placed as well
-    with_batches = batched(occupancies, segments, arena_bytes)
+    with_batches = batched(occupancies, segments)
     if any(segment.batches for segment in with_batches):
         more = occupancies.of(with_batches)
         placed_more, size = arena.place(more.buffers, more.overlaps, arena_bytes)
