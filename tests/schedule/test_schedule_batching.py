@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from patchline import targets
 from patchline.network.zoo import mobilenet_v2
 from patchline.schedule import layer_plan, solve
+from patchline.schedule.arena import place
 from patchline.schedule.batching import batched, pixel_blocks, rows_of_calls
 from patchline.schedule.geometry import Graph
 from patchline.schedule.memory import make_segment
@@ -67,7 +68,8 @@ def test_the_memory_decides(kind: str) -> None:
     overlap = None if kind == "layer" else "rows"
     without = Occupancies(Graph(network), "pulled", overlap).of(plain)
     assert plan.activation_peak_bytes == max(without.activations)
-    assert plan.arena_lower_bound_bytes == max(without.placed)
+    _, arena_bytes = place(without.buffers, without.overlaps, max(without.placed))
+    assert plan.arena_bytes == arena_bytes >= plan.arena_lower_bound_bytes
 
 
 @settings(max_examples=60, deadline=None)
@@ -77,6 +79,6 @@ def test_batches_stay_below_the_peak(network, kind) -> None:
     segments = [make_segment(graph, kind, 0, len(network.ops))]
     occupancies = Occupancies(graph, "pulled", None)
     before = occupancies.of(segments)
-    after = occupancies.of(batched(occupancies, segments))
+    after = occupancies.of(batched(occupancies, segments, 0))
     assert max(after.activations) <= max(before.activations)
     assert max(after.placed) <= max(before.placed)

@@ -23,14 +23,15 @@ MOST_ROWS = 255  # the executor's table holds a byte
 CYCLES_A_PAIR = 60  # of output channels and block of pixels, beside the products (docs/performance.md)
 
 
-def batched(occupancies: Occupancies, segments: Sequence[Segment]) -> tuple[Segment, ...]:
-    """`segments` with `rows_at_once` set wherever it saves blocks of pixels and no peak grows.
+def batched(occupancies: Occupancies, segments: Sequence[Segment], arena_bytes: int) -> tuple[Segment, ...]:
+    """`segments` with `rows_at_once` set wherever it saves blocks of pixels, the peak of activations does not grow, and
+    what has to be placed stays within `arena_bytes`.
 
     All operators begin with their best batch. Where a step gets too large, the batch goes down that costs the least
     for the bytes it frees, and in the end each goes up again as far as there is room after all.
     """
     before = occupancies.of(segments)
-    peak, room = max(before.activations), max(before.placed)
+    peak, room = max(before.activations), max(arena_bytes, *before.placed)
     choices = {i: found for segment in segments for i, found in _choices(occupancies.graph, segment).items()}
     chosen = dict.fromkeys(choices, 0)
     steps = [range(*step) for segment in segments for step in segment.steps]

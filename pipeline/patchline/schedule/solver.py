@@ -193,11 +193,10 @@ def assemble(
     count = len(network.ops)
     occupancies = Occupancies(graph, input_mode, overlap)
     needs = occupancies.of(segments)
-    bound = max(needs.placed)
-    placed, arena_bytes = arena.place(needs.buffers, needs.overlaps, bound)
+    placed, arena_bytes = arena.place(needs.buffers, needs.overlaps, max(needs.placed))
     layer = Occupancies(graph, input_mode, None).of([make_segment(graph, "layer", 0, count)])
     # what the peak leaves free elsewhere makes narrow maps quicker, if it can be placed as well
-    with_batches = batched(occupancies, segments)
+    with_batches = batched(occupancies, segments, arena_bytes)
     if any(segment.batches for segment in with_batches):
         more = occupancies.of(with_batches)
         placed_more, size = arena.place(more.buffers, more.overlaps, arena_bytes)
@@ -213,7 +212,7 @@ def assemble(
         network=network.name, target=target.name, input_mode=input_mode,
         input_passes=traffic / network.tensors[network.input].bytes, input_bytes_read=traffic,
         segments=tuple(segments), buffers=placed, overlaps=needs.overlaps,
-        arena_bytes=arena_bytes, arena_lower_bound_bytes=bound, activation_peak_bytes=peak,
+        arena_bytes=arena_bytes, arena_lower_bound_bytes=max(needs.placed), activation_peak_bytes=peak,
         sram=sram, flash=flash, macs=network.macs,
         extra_macs=sum(redundant_macs(network, s) for s in segments),
         op_peak_bytes=needs.activations, op_peak_layer_bytes=layer.activations,

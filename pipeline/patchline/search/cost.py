@@ -116,7 +116,7 @@ def _segments(arch: Architecture, kind: Kind, input_mode: InputMode, point: Fron
     network, _ = _front(arch, kind, input_mode)
     graph = Graph(network)
     occupancies = Occupancies(graph, input_mode, overlaps_of(kind))
-    return batched(occupancies, [_segment(graph, option) for option in point.options])
+    return batched(occupancies, [_segment(graph, option) for option in point.options], point.arena_bytes)
 
 
 def _segment(graph: Graph, o: Option) -> Segment:
