@@ -16,7 +16,7 @@ from typing import NamedTuple
 from patchline.network.ir import Conv, Op
 from patchline.schedule.geometry import Graph
 from patchline.schedule.memory import PIXELS_PER_BLOCK
-from patchline.schedule.occupancy import Occupancies
+from patchline.schedule.occupancy import Occupancies, Occupancy
 from patchline.schedule.plan import Segment
 
 MOST_ROWS = 255  # the executor's table holds a byte
@@ -57,6 +57,12 @@ def batched(occupancies: Occupancies, segments: Sequence[Segment], arena_bytes: 
                 break
             chosen[i] = place
     return _with(segments, choices, chosen)
+
+
+def with_fewer_batches(segments: Sequence[Segment], needs: Occupancy) -> tuple[Segment, ...]:
+    """`segments` with single rows in the one of those with batches that is the hardest to place: the fullest."""
+    fullest = max((s for s in segments if s.batches), key=lambda s: max(needs.placed[s.first_op : s.end_op]))
+    return tuple(replace(s, rows_at_once=(1,) * len(s.rows_at_once)) if s == fullest else s for s in segments)
 
 
 class Choice(NamedTuple):

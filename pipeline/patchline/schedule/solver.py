@@ -15,7 +15,7 @@ from typing import Literal
 
 from patchline.network.ir import Network
 from patchline.schedule import arena
-from patchline.schedule.batching import batched
+from patchline.schedule.batching import batched, with_fewer_batches
 from patchline.schedule.costs import flash_estimate, static_bytes
 from patchline.schedule.geometry import Graph
 from patchline.schedule.memory import (
@@ -195,13 +195,15 @@ def assemble(
     needs = occupancies.of(segments)
     placed, arena_bytes = arena.place(needs.buffers, needs.overlaps, max(needs.placed))
     layer = Occupancies(graph, input_mode, None).of([make_segment(graph, "layer", 0, count)])
-    # what the peak leaves free elsewhere makes narrow maps quicker, if it can be placed as well
-    with_batches = batched(occupancies, segments, arena_bytes)
-    if any(segment.batches for segment in with_batches):
-        more = occupancies.of(with_batches)
+    # what the peak leaves free elsewhere makes narrow maps quicker, as far as it can be placed as well
+    trying = batched(occupancies, segments, arena_bytes)
+    while any(segment.batches for segment in trying):
+        more = occupancies.of(trying)
         placed_more, size = arena.place(more.buffers, more.overlaps, arena_bytes)
         if size <= arena_bytes:
-            segments, needs, placed = with_batches, more, placed_more
+            segments, needs, placed = trying, more, placed_more
+            break
+        trying = with_fewer_batches(trying, more)
     peak = max(needs.activations)
     fixed = static_bytes(network, target)
     sram = Sram(peak, arena_bytes - peak, fixed, target.firmware.stack_bytes)
