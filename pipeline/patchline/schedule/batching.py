@@ -59,10 +59,12 @@ def batched(occupancies: Occupancies, segments: Sequence[Segment], arena_bytes: 
     return _with(segments, choices, chosen)
 
 
-def with_fewer_batches(segments: Sequence[Segment], needs: Occupancy) -> tuple[Segment, ...]:
-    """`segments` with single rows in the one of those with batches that is the hardest to place: the fullest."""
+def with_one_batch_less(segments: Sequence[Segment], needs: Occupancy) -> tuple[Segment, ...]:
+    """`segments` without the last batch of the one that is the hardest to place: the fullest of those that have any."""
     fullest = max((s for s in segments if s.batches), key=lambda s: max(needs.placed[s.first_op : s.end_op]))
-    return tuple(replace(s, rows_at_once=(1,) * len(s.rows_at_once)) if s == fullest else s for s in segments)
+    drop = max(fullest.batches)
+    rows = tuple(1 if fullest.first_op + i == drop else n for i, n in enumerate(fullest.rows_at_once))
+    return tuple(replace(s, rows_at_once=rows) if s == fullest else s for s in segments)
 
 
 class Choice(NamedTuple):

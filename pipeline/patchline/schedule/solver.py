@@ -15,7 +15,7 @@ from typing import Literal
 
 from patchline.network.ir import Network
 from patchline.schedule import arena
-from patchline.schedule.batching import batched, with_fewer_batches
+from patchline.schedule.batching import batched, with_one_batch_less
 from patchline.schedule.costs import flash_estimate, static_bytes
 from patchline.schedule.geometry import Graph
 from patchline.schedule.memory import (
@@ -203,7 +203,7 @@ def assemble(
         if size <= arena_bytes:
             segments, needs, placed = trying, more, placed_more
             break
-        trying = with_fewer_batches(trying, more)
+        trying = with_one_batch_less(trying, more)
     peak = max(needs.activations)
     fixed = static_bytes(network, target)
     sram = Sram(peak, arena_bytes - peak, fixed, target.firmware.stack_bytes)
