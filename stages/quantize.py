@@ -3,7 +3,6 @@
 python stages/quantize.py TARGET
 """
 
-import shutil
 from dataclasses import asdict
 from pathlib import Path
 
@@ -30,8 +29,7 @@ def main(name: str) -> None:
     params, folder = load_params(), Path("models") / name
     made = remembered(params, folder / "subnet.pt")
     for file, to in ((MODEL, folder), (NETWORK, folder), (METRICS, Path("metrics") / name)):
-        with files.replacing(to / file) as temporary:
-            shutil.copyfile(made / file, temporary)
+        files.write_bytes(to / file, (made / file).read_bytes())
     metrics = files.read_json(made / METRICS)
     print(
         f"{name}: accuracy on the test images: float {metrics['accuracy_fp32']:.4f}, int8 reference "

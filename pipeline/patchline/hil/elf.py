@@ -154,19 +154,20 @@ def behind_conditional_accesses(elf: Elf) -> tuple[int, ...]:
     cache = BlockCache(elf.read)
     found = []
     for function in elf.functions:
-        body = cache.get(function.address, len(elf.read(function.address, function.size))).instructions
-        for this, following in pairwise(body):
+        for this, following in pairwise(_body(elf, cache, function)):
             if accesses(this) and not accesses(following):
                 found.append(following.address)
     return tuple(found)
 
 
+def _body(elf: Elf, cache: BlockCache, function: Symbol) -> tuple[Instruction, ...]:
+    return cache.get(function.address, len(elf.read(function.address, function.size))).instructions
+
+
 def return_addresses(elf: Elf, function: Symbol) -> tuple[int, ...]:
     """Addresses of the instructions with which `function` returns (pop into pc, bx lr)."""
-    cache = BlockCache(elf.read)
-    body = cache.get(function.address, len(elf.read(function.address, function.size)))
     return tuple(
         i.address
-        for i in body.instructions
+        for i in _body(elf, BlockCache(elf.read), function)
         if ("pc" in i.writes and i.mnemonic in ("pop", "ldm", "ldr")) or (i.mnemonic == "bx" and i.operands == ("lr",))
     )

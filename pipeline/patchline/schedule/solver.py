@@ -194,7 +194,8 @@ def assemble(
     occupancies = Occupancies(graph, input_mode, overlap)
     needs = occupancies.of(segments)
     placed, arena_bytes = arena.place(needs.buffers, needs.overlaps, max(needs.placed))
-    layer = Occupancies(graph, input_mode, None).of([make_segment(graph, "layer", 0, count)])
+    baseline = occupancies if overlap is None else Occupancies(graph, input_mode, None)  # a layer plan is its own
+    layer = baseline.of([make_segment(graph, "layer", 0, count)])
     # what the peak leaves free elsewhere makes narrow maps quicker, as far as it can be placed as well
     trying = batched(occupancies, segments, arena_bytes)
     while any(segment.batches for segment in trying):

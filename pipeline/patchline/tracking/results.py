@@ -9,7 +9,6 @@ from typing import Any
 
 from patchline import targets as boards
 from patchline.config import Params, load_params
-from patchline.errors import UserError
 from patchline.files import read_json
 from patchline.network.ir import Network
 from patchline.schedule.plan import Plan, load_plan
@@ -143,7 +142,7 @@ def constraints_of(params: Params, target: boards.Target, metrics: dict[str, flo
 def _load_target(root: Path, params: Params, name: str) -> TargetResult:
     details = stage_metrics.load(root, name)
     metrics = {key: float(details[key]) for key in FINAL_METRICS if isinstance(details.get(key), int | float)}
-    plan = load_plan(_required(root / f"models/{name}/plan.json"))
+    plan = load_plan(stage_metrics.required(root / f"models/{name}/plan.json"))
     network = _load_network(root / f"models/{name}/network.npz")
     target = boards.load(name)
     return TargetResult(
@@ -163,7 +162,7 @@ def _load_target(root: Path, params: Params, name: str) -> TargetResult:
 def _load_network(path: Path) -> Network:
     from patchline.network import serialize
 
-    return serialize.load(_required(path))
+    return serialize.load(stage_metrics.required(path))
 
 
 def _weights_by_block(network: Network) -> dict[str, int]:
@@ -176,14 +175,6 @@ def _weights_by_block(network: Network) -> dict[str, int]:
             size += int(requant.multipliers.nbytes + requant.shifts.nbytes)
         found[op.block or op.name] = found.get(op.block or op.name, 0) + size
     return found
-
-
-def _required(path: Path) -> Path:
-    if not path.exists():
-        raise UserError(
-            f"{path} is missing: run the pipeline first with `dvc repro`, in a fresh clone `dvc repro --pull`"
-        )
-    return path
 
 
 def _optional_json(path: Path) -> dict[str, Any]:

@@ -18,10 +18,14 @@ def load(root: Path, target: str) -> dict[str, Any]:
     """
     merged: dict[str, Any] = {}
     for stage in STAGES:
-        path = root / "metrics" / target / f"{stage}.json"
-        if not path.is_file():
-            raise UserError(f"{path} is missing: run `make run` or `dvc repro`")
-        merged |= read_json(path)
+        merged |= read_json(required(root / "metrics" / target / f"{stage}.json"))
     if merged.get("cycles_predicted") and merged.get("cycles_est"):
         merged["latency_prediction_error"] = round(merged["cycles_predicted"] / merged["cycles_est"] - 1, 4)
     return merged
+
+
+def required(path: Path) -> Path:
+    """`path`, a result of the pipeline. Raises UserError where it is missing."""
+    if not path.exists():
+        raise UserError(f"{path} is missing: run `make run` or `dvc repro`, in a fresh clone `dvc repro --pull`")
+    return path
