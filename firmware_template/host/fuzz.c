@@ -13,8 +13,8 @@
 #include "board.h"
 #include "fuzz_input.h"
 #include "fuzz_rules.h"
+#include "inference.h"
 #include "model_config.h"
-#include "patchline/executor.h"
 #include "protocol.h"
 
 #ifdef __SANITIZE_ADDRESS__
@@ -192,19 +192,22 @@ uint32_t board_stack_size(void)
 }
 
 /* The objects are those of the traced host program: nothing of it is wanted here. */
-void pl_trace_step(uint32_t first, uint32_t end)
+void pl_trace_step(const pl_context *context, uint32_t first, uint32_t end)
 {
+    (void)context;
     (void)first;
     (void)end;
 }
 
-void pl_trace_before(uint32_t index)
+void pl_trace_before(const pl_context *context, uint32_t index)
 {
+    (void)context;
     (void)index;
 }
 
-void pl_trace_row(uint32_t index, int32_t y, int32_t x0, int32_t count, const int8_t *row)
+void pl_trace_row(const pl_context *context, uint32_t index, int32_t y, int32_t x0, int32_t count, const int8_t *row)
 {
+    (void)context;
     (void)index;
     (void)y;
     (void)x0;
@@ -228,6 +231,7 @@ int main(int count, char **arguments)
 #endif
     alarm(SECONDS);
     fuzz_rules_start();
+    inference_init();
     protocol_run();
     printf("inputs %lu commands %lu accepted %lu refused %lu rows %lu inferences %lu\n", number,
            (unsigned long)fuzz_count.commands, (unsigned long)fuzz_count.accepted, (unsigned long)fuzz_count.refused,

@@ -83,7 +83,7 @@ static void add_pixels(fuzz_input *input, uint32_t from, uint32_t count)
 {
     for (uint32_t i = from; i < from + count; i++) {
         char pixel[3];
-        (void)snprintf(pixel, sizeof pixel, "%02x", (unsigned)(model_golden_inputs[0][i] + 128));
+        (void)snprintf(pixel, sizeof pixel, "%02x", (unsigned)(MODEL_GOLDEN_INPUTS[0][i] + 128));
         add_text(input, pixel);
     }
 }

@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "inference.h"
 #include "model_config.h"
-#include "patchline/model_api.h"
 
 #if MODEL_GOLDEN < 1 || MODEL_OUTPUTS != 1
 #error "build the fuzzer for a model with one output and golden vectors"
@@ -93,7 +93,7 @@ int fuzz_row_expected(void)
 
 size_t fuzz_right_row(char *command)
 {
-    const signed char *row = model_golden_inputs[0] + (device.y * MODEL_INPUT_WIDTH + device.x0) * MODEL_INPUT_CHANNELS;
+    const signed char *row = MODEL_GOLDEN_INPUTS[0] + (device.y * MODEL_INPUT_WIDTH + device.x0) * MODEL_INPUT_CHANNELS;
     size_t length = (size_t)sprintf(command, "row ");
     for (uint32_t i = 0; i < device.row_bytes; i++) {
         length += (size_t)sprintf(command + length, "%02x", (uint8_t)row[i]);
@@ -128,7 +128,7 @@ static int image_is_golden(void)
 {
     int same = 1;
     for (uint32_t i = 0; i < MODEL_INPUT_BYTES; i++) {
-        same &= device.image[i] == model_golden_inputs[0][i] + 128;
+        same &= device.image[i] == MODEL_GOLDEN_INPUTS[0][i] + 128;
     }
     return same;
 }
@@ -143,7 +143,7 @@ static void expect_row(const char *text, size_t length)
     static uint8_t row[MODEL_INPUT_WIDTH * MODEL_INPUT_CHANNELS];
     if (strncmp(text, "row ", 4) == 0 && decode(text + 4, length - 4, row, device.row_bytes) == (long)device.row_bytes) {
         const uint32_t at = (device.y * MODEL_INPUT_WIDTH + device.x0) * MODEL_INPUT_CHANNELS;
-        device.of_golden &= memcmp(row, model_golden_inputs[0] + at, device.row_bytes) == 0;
+        device.of_golden &= memcmp(row, MODEL_GOLDEN_INPUTS[0] + at, device.row_bytes) == 0;
         expected.what = ROW_DATA;
     }
     device.row_bytes = 0;
@@ -237,7 +237,7 @@ static const char *check_inference(const char *answer)
     }
     device.inferred = 1;
     fuzz_count.inferences++;
-    if (device.of_golden && memcmp(model_output(0), model_golden_outputs[0], MODEL_OUTPUT_BYTES) != 0) {
+    if (device.of_golden && memcmp(pl_output(inference_context(), 0), MODEL_GOLDEN_OUTPUTS[0], MODEL_OUTPUT_BYTES) != 0) {
         return "the outputs are wrong";
     }
     return NULL;
@@ -264,7 +264,7 @@ static const char *check_self_test(const char *answer)
     if (MODEL_RESIDENT) { /* its images took the place of what was loaded */
         device.position = 0;
         for (uint32_t i = 0; i < MODEL_INPUT_BYTES; i++) {
-            device.image[i] = (uint8_t)(model_golden_inputs[MODEL_GOLDEN - 1][i] + 128);
+            device.image[i] = (uint8_t)(MODEL_GOLDEN_INPUTS[MODEL_GOLDEN - 1][i] + 128);
         }
     }
     return sscanf(answer, "x-selftest-[%d,%d]\r\n" READY, &passed, &total) == 2 && passed == MODEL_GOLDEN && total == passed

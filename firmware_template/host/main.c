@@ -11,12 +11,14 @@
 
 #include "patchline/model_api.h"
 
+extern const pl_model *const pl_host_model; /* defined by the generated source, whatever its prefix */
+
 static int8_t *image;
 static int poison;
 static FILE *trace;
 
 /* Bytes of kernel scratch per operator (0 for accumulators, which last longer than one firing). */
-extern const uint32_t model_scratch_bytes[];
+extern const uint32_t pl_host_scratch_bytes[];
 
 static void spoil(int8_t *from, size_t bytes)
 {
@@ -27,39 +29,38 @@ static void spoil(int8_t *from, size_t bytes)
     }
 }
 
-static void spoil_tensor(uint32_t t)
+static void spoil_tensor(const pl_context *context, uint32_t t)
 {
-    const pl_tensor *tensor = pl_model.tensors + t;
+    const pl_tensor *tensor = context->model->tensors + t;
     if (!tensor->whole && tensor->slots) {
-        spoil(pl_arena + tensor->offset, (size_t)tensor->slots * tensor->pitch * tensor->channels);
+        spoil(context->arena + tensor->offset, (size_t)tensor->slots * tensor->pitch * tensor->channels);
     }
 }
 
-void pl_trace_step(uint32_t first, uint32_t end)
+void pl_trace_step(const pl_context *context, uint32_t first, uint32_t end)
 {
     for (uint32_t i = first; i < end; i++) {
-        spoil_tensor(i + 1);
+        spoil_tensor(context, i + 1);
     }
 }
 
-void pl_trace_before(uint32_t index)
+void pl_trace_before(const pl_context *context, uint32_t index)
 {
-    spoil(pl_arena + pl_model.ops[index].scratch, model_scratch_bytes[index]);
+    spoil(context->arena + context->model->ops[index].scratch, pl_host_scratch_bytes[index]);
 }
 
-void pl_trace_row(uint32_t index, int32_t y, int32_t x0, int32_t count, const int8_t *row)
+void pl_trace_row(const pl_context *context, uint32_t index, int32_t y, int32_t x0, int32_t count, const int8_t *row)
 {
     if (trace) {
         const uint16_t header[4] = {(uint16_t)index, (uint16_t)y, (uint16_t)x0, (uint16_t)count};
         fwrite(header, sizeof header, 1, trace);
-        fwrite(row, 1, (size_t)count * pl_model.tensors[index + 1].channels, trace);
+        fwrite(row, 1, (size_t)count * context->model->tensors[index + 1].channels, trace);
     }
 }
 
-static void read_row(void *context, const pl_request *request)
+static void read_row(void *source, const pl_request *request)
 {
-    (void)context;
-    const pl_tensor *input = pl_model.tensors;
+    const pl_tensor *input = ((const pl_context *)source)->model->tensors;
     memcpy(request->to, image + (request->y * input->width + request->x0) * input->channels, request->bytes);
 }
 
@@ -75,20 +76,31 @@ int main(int count, char **arguments)
             return 2;
         }
     }
-    const size_t image_bytes = (size_t)pl_model.tensors[0].height * pl_model.tensors[0].width * pl_model.tensors[0].channels;
+    const pl_model *model = pl_host_model;
+    const pl_tensor *input = model->tensors;
+    const size_t image_bytes = (size_t)input->height * input->width * input->channels;
+    int8_t *arena = malloc(model->arena_bytes);
+    pl_context *context = malloc(sizeof *context + sizeof context->next[0] * (model->op_count + 1u));
     image = malloc(image_bytes);
-    while (image && fread(image, image_bytes, 1, stdin) == 1) {
-        spoil(pl_arena, pl_model.arena_bytes);
-        if (model_input()) {
-            memcpy(model_input(), image, image_bytes);
+    if (!arena || !context || !image) {
+        fprintf(stderr, "out of memory\n");
+        return 1;
+    }
+    pl_init(context, model, arena);
+    while (fread(image, image_bytes, 1, stdin) == 1) {
+        spoil(arena, model->arena_bytes);
+        if (pl_input(context)) {
+            memcpy(pl_input(context), image, image_bytes);
         }
-        model_infer(read_row, NULL);
-        for (uint32_t i = 0; i < pl_model.output_count; i++) {
-            const pl_tensor *output = pl_model.tensors + pl_outputs[i].tensor;
-            fwrite(model_output(i), 1, (size_t)output->height * output->width * output->channels, stdout);
+        pl_run(context, read_row, context);
+        for (uint32_t i = 0; i < model->output_count; i++) {
+            const pl_tensor *output = model->tensors + model->outputs[i].tensor;
+            fwrite(pl_output(context, i), 1, (size_t)output->height * output->width * output->channels, stdout);
         }
     }
     free(image);
+    free(context);
+    free(arena);
     if (trace) {
         fclose(trace);
     }

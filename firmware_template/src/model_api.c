@@ -2,16 +2,17 @@
 
 #include <stddef.h>
 
-int8_t *model_input(void)
+int8_t *pl_input(const pl_context *context)
 {
-    return pl_model.tensors[0].whole ? pl_arena + pl_model.tensors[0].offset : NULL;
+    const pl_tensor *input = context->model->tensors;
+    return input->whole ? context->arena + input->offset : NULL;
 }
 
-void model_infer(model_read_row *read, void *context)
+void pl_run(pl_context *context, pl_read_row *read, void *source)
 {
     pl_request request;
-    model_begin();
-    while (model_step(&request) == MODEL_NEED_ROW) {
-        read(context, &request);
+    pl_begin(context);
+    while (pl_advance(context, &request) == PL_NEED_ROW) {
+        read(source, &request);
     }
 }

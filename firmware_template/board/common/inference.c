@@ -15,6 +15,33 @@ static struct {
     uint8_t inferred;
 } now;
 
+static PL_CONTEXT(memory, MODEL_OPS);
+static pl_context *const context = &memory.context;
+
+#ifdef __arm__ /* elsewhere a sanitizer guards its ends, which it cannot do in a section of its own */
+__attribute__((section(".arena")))
+#endif
+__attribute__((aligned(8))) static int8_t pl_arena[MODEL_ARENA_BYTES];
+
+#ifdef PL_PROFILE
+pl_op_profile pl_profile[MODEL_OPS];
+#endif
+
+void inference_init(void)
+{
+    pl_init(context, &MODEL, pl_arena);
+}
+
+const pl_context *inference_context(void)
+{
+    return context;
+}
+
+int8_t *inference_input(void)
+{
+    return pl_input(context);
+}
+
 static void read_row(const pl_request *request)
 {
     if (now.image) {
@@ -28,8 +55,8 @@ static void read_row(const pl_request *request)
 __attribute__((noinline)) void pl_infer(void)
 {
     pl_request request;
-    model_begin();
-    while (!pl_rows_read.failed && model_step(&request) == MODEL_NEED_ROW) {
+    pl_begin(context);
+    while (!pl_rows_read.failed && pl_advance(context, &request) == PL_NEED_ROW) {
         read_row(&request);
     }
 }
@@ -43,7 +70,7 @@ static int infer_once(void)
     const uint32_t start = board_cycles();
     pl_infer();
     now.cycles = board_cycles() - start;
-    pl_current_op = PL_NO_OP;
+    context->op = PL_NO_OP; /* also where a row failed */
     now.inferred = !pl_rows_read.failed;
     return now.inferred;
 }
@@ -61,9 +88,9 @@ static void put_outputs(int as_stored)
     }
     const char *separator = as_stored ? "x-out-[" : "m-results-[";
     for (uint32_t i = 0; i < MODEL_OUTPUTS; i++) {
-        const pl_output *output = pl_outputs + i;
-        const pl_tensor *tensor = pl_model.tensors + output->tensor;
-        const int8_t *values = model_output(i);
+        const pl_output_format *output = MODEL.outputs + i;
+        const pl_tensor *tensor = MODEL.tensors + output->tensor;
+        const int8_t *values = pl_output(context, i);
         const int32_t count = (int32_t)tensor->height * tensor->width * tensor->channels;
         for (int32_t k = 0; k < count; k++) {
             const int32_t value = as_stored ? values[k] : values[k] - output->zero;
@@ -145,18 +172,18 @@ void self_test(void)
 #if MODEL_GOLDEN > 0
     uint32_t passed = 0;
     for (uint32_t i = 0; i < MODEL_GOLDEN; i++) {
-        const int8_t *expected = model_golden_outputs[i];
+        const int8_t *expected = MODEL_GOLDEN_OUTPUTS[i];
         int same = 1;
         if (MODEL_RESIDENT) {
             forget_input();
-            memcpy(model_input(), model_golden_inputs[i], MODEL_INPUT_BYTES);
+            memcpy(pl_input(context), MODEL_GOLDEN_INPUTS[i], MODEL_INPUT_BYTES);
         }
-        now.image = model_golden_inputs[i];
+        now.image = MODEL_GOLDEN_INPUTS[i];
         (void)infer_once();
         for (uint32_t k = 0; k < MODEL_OUTPUTS; k++) {
-            const pl_tensor *tensor = pl_model.tensors + pl_outputs[k].tensor;
+            const pl_tensor *tensor = MODEL.tensors + MODEL.outputs[k].tensor;
             const int32_t count = (int32_t)tensor->height * tensor->width * tensor->channels;
-            const int8_t *values = model_output(k);
+            const int8_t *values = pl_output(context, k);
             for (int32_t j = 0; j < count; j++) {
                 same &= values[j] == *expected++;
             }

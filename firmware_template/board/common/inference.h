@@ -1,6 +1,17 @@
 #ifndef PATCHLINE_INFERENCE_H
 #define PATCHLINE_INFERENCE_H
 
+#include "patchline/model_api.h"
+
+/* Before anything else. */
+void inference_init(void);
+
+/* The benchmark's one model. */
+const pl_context *inference_context(void);
+
+/* Where a resident image lies; NULL unless the input is resident. */
+int8_t *inference_input(void);
+
 void infer(const char *arguments);
 void self_test(void);
 

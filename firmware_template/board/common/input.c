@@ -5,8 +5,8 @@
 #include "input.h"
 
 #include "board.h"
+#include "inference.h"
 #include "model_config.h"
-#include "patchline/model_api.h"
 #include "text.h"
 
 enum {
@@ -142,7 +142,7 @@ void db_load(const char *arguments)
 
 void db_print(void)
 {
-    const int8_t *input = model_input();
+    const int8_t *input = inference_input();
     for (uint32_t i = 0; input && i < db.position; i++) {
         put_text(i % 8u ? "-" : "m-buffer-");
         put_hex((uint8_t)(input[i] ^ PIXEL), 2);
@@ -160,7 +160,7 @@ int db_hex(int first_digit)
         return 0;
     }
     const uint32_t room = MODEL_INPUT_BYTES - db.position;
-    const int32_t came = read_hex(first_digit, model_input() + db.position, room, PIXEL);
+    const int32_t came = read_hex(first_digit, inference_input() + db.position, room, PIXEL);
     if (came > (int32_t)room) {
         refuse_size(room);
     } else if (came >= 0) {

@@ -4,7 +4,7 @@
 
 #include "board.h"
 #include "board_config.h"
-#include "patchline/executor.h"
+#include "inference.h"
 #include "protocol.h"
 #include "text.h"
 
@@ -80,7 +80,7 @@ void pl_report_fault(const uint32_t *frame)
     pl_fault.exception = REGISTER(0xe000ed04u) & 0x1ffu;
     pl_fault.address = pl_fault.status & 0x80u ? REGISTER(0xe000ed34u) : pl_fault.status & 0x8000u ? REGISTER(0xe000ed38u) : 0;
     pl_fault.pc = readable ? frame[6] : 0;
-    pl_fault.op = pl_current_op;
+    pl_fault.op = inference_context()->op;
     put_text("\r\ne-[fault ");
     put_unsigned(pl_fault.exception);
     put_text(" pc=0x");
@@ -88,7 +88,7 @@ void pl_report_fault(const uint32_t *frame)
     put_text(" address=0x");
     put_hex(pl_fault.address, 8);
     put_text(" op=");
-    put_signed(pl_fault.op == PL_NO_OP ? -1 : (int32_t)pl_fault.op);
+    put_signed(pl_fault.op >= PL_AWAITS_ROW ? -1 : (int32_t)pl_fault.op);
     put_text("]\r\n");
     board_halt();
 }
@@ -205,7 +205,7 @@ void pl_start(void)
 {
     memcpy(pl_data_start, pl_data_load, (size_t)((uintptr_t)pl_data_end - (uintptr_t)pl_data_start));
     memset(pl_bss_start, 0, (size_t)((uintptr_t)pl_bss_end - (uintptr_t)pl_bss_start));
-    pl_current_op = PL_NO_OP;
+    inference_init();
     core_init();
     board_setup();
     counter_init();

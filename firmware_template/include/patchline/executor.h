@@ -1,11 +1,20 @@
-/* The row executor: walks the plan's tables (model.c) segment by segment, tile by tile, step by step.
+/* The row executor: walks the plan's tables (a generated model) segment by segment, tile by tile, step by step.
  *
  * Within a step rows are pushed: the ready operator with the highest index fires; when none is ready the next input row
  * is asked for. The executor is resumable, so rows may come from a camera, a UART or a callback:
  *
+ *     static int8_t arena[MY_ARENA_BYTES] __attribute__((aligned(8)));
+ *     static PL_CONTEXT(memory, MY_OPS);
+ *     pl_context *context = &memory.context;
  *     pl_request request;
- *     model_begin();
- *     while (model_step(&request) == MODEL_NEED_ROW) { fill request.to }
+ *
+ *     pl_init(context, &my_model, arena);
+ *     pl_begin(context);
+ *     while (pl_advance(context, &request) == PL_NEED_ROW) { fill request.to }
+ *     result = pl_output(context, 0);
+ *
+ * There are no globals: a program may hold several models, each with a context of its own. Models that do not run at the
+ * same time may share one arena, as large as the largest of them needs; an output is valid until another model begins.
  */
 #ifndef PATCHLINE_EXECUTOR_H
 #define PATCHLINE_EXECUTOR_H
@@ -41,10 +50,10 @@ typedef struct {
 
 typedef struct {
     uint16_t first, end; /* operators */
-} pl_phase;
+} pl_step;
 
 typedef struct {
-    const pl_phase *steps;
+    const pl_step *steps;
     const pl_range *source_rows, *source_columns; /* what each tile reads of the input */
     uint16_t step_count, tile_rows, tile_columns;
     uint16_t source_step; /* the step that fetches input rows; PL_NO_SOURCE: none does */
@@ -54,19 +63,50 @@ typedef struct {
 #define PL_NO_SOURCE 0xffffu
 
 typedef struct {
+    uint32_t scale; /* in units of 10^-decimals; 255 * scale fits 32 bits */
+    uint16_t tensor;
+    int8_t zero;
+    uint8_t decimals;
+} pl_output_format;
+
+/* A network and the plan by which it runs: constant, in flash. */
+typedef struct {
     const pl_segment *segments;
     const pl_op *ops;
     const pl_tensor *tensors;
+    const pl_output_format *outputs;
     uint32_t arena_bytes;
     uint16_t segment_count;
     uint16_t op_count;
     uint16_t output_count;
-} pl_plan;
+} pl_model;
 
-/* Defined by model.c */
-extern const pl_plan pl_model;
-extern int8_t pl_arena[];
-extern uint16_t pl_next[]; /* per tensor: the next row to produce */
+/* One running model. Everything behind `model` and `arena` belongs to the executor. */
+typedef struct {
+    const pl_model *model;
+    int8_t *arena; /* model->arena_bytes, aligned to 8 bytes; not the last bytes of a memory: kernels load up to 12 bytes ahead */
+    uint16_t segment;
+    uint8_t tile_row, tile_column;
+    uint16_t step;
+    uint16_t op;     /* the operator that runs, PL_AWAITS_ROW or PL_NO_OP */
+    uint16_t next[]; /* per tensor: the next row to produce */
+} pl_context;
+
+/* Declares `name`, a union with room for the context (`name.context`) of a model of `ops` operators. */
+#define PL_CONTEXT(name, ops)                                                                                                  \
+    union {                                                                                                                    \
+        pl_context context;                                                                                                    \
+        uint8_t room[sizeof(pl_context) + sizeof(uint16_t) * ((ops) + 1)];                                                     \
+    } name
+
+#define PL_NO_OP 0xffffu
+#define PL_AWAITS_ROW 0xfffeu
+
+/* Rows that one firing may read. A build of one model sets the model's own number, a program of several models the
+ * largest of theirs; a model that needs more does not compile. */
+#ifndef PL_MAX_ROWS
+#define PL_MAX_ROWS 32
+#endif
 
 typedef struct {
     int8_t *to;          /* where the row goes */
@@ -74,47 +114,39 @@ typedef struct {
     uint16_t bytes;
 } pl_request;
 
-enum { MODEL_DONE, MODEL_NEED_ROW };
+enum { PL_DONE, PL_NEED_ROW };
 
-void model_begin(void);
+/* Once, before anything else. */
+void pl_init(pl_context *context, const pl_model *model, int8_t *arena);
+
+/* At the start of every inference. */
+void pl_begin(pl_context *context);
 
 /* Runs until an input row is needed or everything is done. A row asked for before counts as delivered now. */
-int model_step(pl_request *request);
+int pl_advance(pl_context *context, pl_request *request);
+
+/* Output `i` of the network, HWC; valid from PL_DONE until the next pl_begin. */
+const int8_t *pl_output(const pl_context *context, uint32_t i);
 
 /* Runs operator `index` for its next row or rows. Emulators hook its entry to attribute what follows to that operator. */
-void pl_fire(uint32_t index);
-
-extern uint16_t pl_current_op; /* the operator that runs; PL_NO_OP between inferences */
-#define PL_NO_OP 0xffffu
-
-/* Output `i` of the network, HWC; valid from MODEL_DONE until the next model_begin. */
-const int8_t *model_output(uint32_t i);
-
-typedef struct {
-    uint32_t scale; /* in units of 10^-decimals; 255 * scale fits 32 bits */
-    uint16_t tensor;
-    int8_t zero;
-    uint8_t decimals;
-} pl_output;
-
-extern const pl_output pl_outputs[];
+void pl_fire(uint32_t index, pl_context *context);
 
 /* Address of tensor `t` at (y, x) in the current tile. */
-int8_t *pl_address(uint32_t t, int32_t y, int32_t x);
+int8_t *pl_address(const pl_context *context, uint32_t t, int32_t y, int32_t x);
 
 #ifdef PL_TRACE
 /* For host builds: before and after every firing. The row is columns [x0, x0 + count) of row y of the output. */
-void pl_trace_before(uint32_t index);
-void pl_trace_row(uint32_t index, int32_t y, int32_t x0, int32_t count, const int8_t *row);
+void pl_trace_before(const pl_context *context, uint32_t index);
+void pl_trace_row(const pl_context *context, uint32_t index, int32_t y, int32_t x0, int32_t count, const int8_t *row);
 /* At the start of a step, operators [first, end): what they are going to compute is not in use. */
-void pl_trace_step(uint32_t first, uint32_t end);
+void pl_trace_step(const pl_context *context, uint32_t first, uint32_t end);
 #endif
 
 #ifdef PL_PROFILE
 typedef struct {
     uint32_t fires, cycles;
 } pl_op_profile;
-extern pl_op_profile pl_profile[]; /* per operator */
+extern pl_op_profile pl_profile[]; /* per operator; the benchmark firmware has it */
 #endif
 
 #endif

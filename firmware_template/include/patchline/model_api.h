@@ -1,18 +1,30 @@
-/* How an application calls the network. */
+/* How an application runs a network; the pieces stand in executor.h. */
 #ifndef PATCHLINE_MODEL_API_H
 #define PATCHLINE_MODEL_API_H
 
 #include "patchline/executor.h"
 
-typedef void model_read_row(void *context, const pl_request *request);
+/* Copies the columns that `request` asks for to `request->to`. */
+typedef void pl_read_row(void *source, const pl_request *request);
 
-/* One inference; `read` fills every row that is asked for. A resident input must lie at model_input() before. */
-void model_infer(model_read_row *read, void *context);
-
-/* Streamed input: offer whole rows 0, 1, 2... of an image as they come. MODEL_DONE after the last one. */
-int model_push_row(const int8_t *row);
+/* One inference; `read` fills every row that is asked for. A resident input must lie at pl_input() before. */
+void pl_run(pl_context *context, pl_read_row *read, void *source);
 
 /* The whole input image in the arena; NULL unless the input is resident. */
-int8_t *model_input(void);
+int8_t *pl_input(const pl_context *context);
+
+/* An image whose rows come by themselves, for instance from a camera. */
+typedef struct {
+    pl_context *context;
+    pl_request request;
+    uint16_t row;
+    uint8_t wanted;
+} pl_stream;
+
+/* Before the first row of the first image; the context is initialised. */
+void pl_stream_init(pl_stream *stream, pl_context *context);
+
+/* Offer whole rows 0, 1, 2... of an image as they come. PL_DONE after the last one. */
+int pl_push_row(pl_stream *stream, const int8_t *row);
 
 #endif

@@ -1,4 +1,4 @@
-"""Writes the firmware folder: the template as it is, plus model.c, the sizes and, for a board, its linker script."""
+"""Writes the firmware folder: the template as it is, plus the model, its sizes and, for a board, its linker script."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 import patchline
 from patchline import files
-from patchline.codegen import render, tables
+from patchline.codegen import names, render, tables
 from patchline.errors import UserError
 from patchline.network import reference
 from patchline.network.ir import Int8Array, Network
@@ -46,18 +46,21 @@ def golden_vectors(network: Network, count: int, seed: int = 0) -> list[Golden]:
 
 
 def generate(
-    network: Network, plan: Plan, target: Target | None, out_dir: str | Path, golden: Sequence[Golden] | None = None
+    network: Network, plan: Plan, target: Target | None, out_dir: str | Path, golden: Sequence[Golden] | None = None,
+    *, prefix: str | None = None,
 ) -> Path:
     """Write the firmware of `network` under `plan` into `out_dir` (replaced) and return it.
 
     Without a target only the host build is possible. `golden` adds a self-test to the firmware (it takes flash).
-    Raises UserError where the firmware cannot hold the network.
+    `prefix` begins the model's names in C and its files' names; it follows from the network's name unless it is given.
+    Raises UserError where the firmware cannot hold the network, or where `prefix` is no name in C.
     """
     out = Path(out_dir)
+    prefix = names.default_prefix(network.name) if prefix is None else names.checked_prefix(prefix)
     found = tables.build(network, plan)
     sources = {
-        "model.c": render.model_c(network, plan, found, golden or ()),
-        "model_config.h": render.model_config(network, plan, found, golden or ()),
+        f"{prefix}.c": render.model_c(network, found, prefix, golden or ()),
+        **render.model_headers(network, plan, found, prefix, golden or ()),
     }
     if target is not None:
         sources |= {

@@ -42,8 +42,8 @@ def _render(template: str, **values: Any) -> str:
     return _environment().get_template(template).render(version=patchline.__version__, **values)
 
 
-def model_c(network: Network, plan: Plan, tables: Tables, golden: Sequence[Golden]) -> str:
-    """model.c: weights in kernel order and the tables of the plan."""
+def model_c(network: Network, tables: Tables, prefix: str, golden: Sequence[Golden]) -> str:
+    """<prefix>.c: weights in kernel order and the tables of the plan."""
     arrays: list[dict[str, Any]] = []
     ops = []
     for i, op in enumerate(network.ops):
@@ -79,19 +79,26 @@ def model_c(network: Network, plan: Plan, tables: Tables, golden: Sequence[Golde
         for image, expected in golden
     ]
     return _render(
-        "model.c.j2", name=_comment(network.name), arrays=arrays, ops=ops, tables=tables, outputs=outputs,
+        "model.c.j2", name=_comment(network.name), prefix=prefix, upper=prefix.upper(), arrays=arrays, ops=ops, tables=tables, outputs=outputs,
         golden=vectors, ranges=_pairs(tables.ranges), steps=_pairs(tables.steps),
     )  # fmt: skip
 
 
-def model_config(network: Network, plan: Plan, tables: Tables, golden: Sequence[Golden]) -> str:
-    """model_config.h: the sizes that the runtime is compiled with."""
-    return _render(
-        "model_config.h.j2", name=_comment(network.name), c_name=re.sub(r"[^A-Za-z0-9_.-]", "_", network.name),
-        tables=tables,
-        output_bytes=sum(network.tensors[name].bytes for name in network.outputs), input=network.tensors[network.input],
-        resident=plan.input_mode == "resident", arena_bytes=plan.arena_bytes, golden=golden,
-    )  # fmt: skip
+def model_headers(
+    network: Network, plan: Plan, tables: Tables, prefix: str, golden: Sequence[Golden]
+) -> dict[str, str]:
+    """By file name: the model's public header, the names of the benchmark firmware for it, and its Make variables."""
+    values = {
+        "name": _comment(network.name), "c_name": re.sub(r"[^A-Za-z0-9_.-]", "_", network.name), "prefix": prefix,
+        "upper": prefix.upper(), "tables": tables, "input": network.tensors[network.input],
+        "output_bytes": sum(network.tensors[name].bytes for name in network.outputs),
+        "resident": plan.input_mode == "resident", "arena_bytes": plan.arena_bytes, "golden": golden,
+    }  # fmt: skip
+    return {
+        f"{prefix}.h": _render("model.h.j2", **values),
+        "model_config.h": _render("model_config.h.j2", **values),
+        "model.mk": _render("model.mk.j2", **values),
+    }
 
 
 def board_config(target: Target) -> str:

@@ -88,7 +88,7 @@ class Tables:
 
 def build(network: Network, plan: Plan) -> Tables:
     """The executor's tables for `plan`. Raises UserError where a size is beyond the tables' 16 bits."""
-    _check_sizes(network)
+    _check_sizes(network, plan)
     pool = RangePool()
     index = {network.input: 0} | {op.output: i + 1 for i, op in enumerate(network.ops)}
     segment_of = {i: s for s in plan.segments for i in range(s.first_op, s.end_op)}
@@ -167,7 +167,9 @@ def _segment_row(
     )  # fmt: skip
 
 
-def _check_sizes(network: Network) -> None:
+def _check_sizes(network: Network, plan: Plan) -> None:
+    if any(max(segment.tile_rows, segment.tile_cols) > 255 for segment in plan.segments):
+        raise UserError("the plan has a segment of more than 255 rows or columns of tiles: plan again")
     for tensor in network.tensors.values():
         if max(tensor.shape) > LIMIT or tensor.width * tensor.channels > LIMIT:
             raise UserError(
