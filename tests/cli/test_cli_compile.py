@@ -74,7 +74,7 @@ def test_sources_plan_and_network_are_written(model: Path, tmp_path: Path) -> No
     plan = load_plan(out / "plan.json")
     assert figures["sram_peak_bytes"] == plan.sram_peak_bytes and plan.extra_macs == 0
     assert serialize.load(out / "network.npz").name == "small"
-    assert (out / "generated" / "model.c").is_file()
+    assert (out / "generated" / "small.c").is_file()
     again = call(model, "--target", "stm32f412", "-o", out, "--sources-only", "--input", "resident")
     assert again.exit_code == 0, again.output
     assert load_plan(out / "plan.json").input_mode == "resident"

@@ -12,9 +12,10 @@ from patchline.codegen import host, layout
 from patchline.codegen.operators import lower
 from patchline.errors import UserError
 from patchline.hil import build, elf
+from patchline.network import reference
 from patchline.network.builder import NetworkBuilder
 from patchline.network.ir import Network, Op
-from patchline.schedule import layer_plan, solve
+from patchline.schedule import layer_plan, load_plan, solve
 from patchline.supernet.architecture import build_network
 from patchline.supernet.space import SMALL
 
@@ -109,3 +110,26 @@ def test_what_the_firmware_cannot_hold_is_a_clear_error():
         lower(huge, huge.ops[0])
     with pytest.raises(UserError, match="has no kernel"):
         lower(network, Op("odd", ("input",), conv.output))
+
+
+@pytest.mark.parametrize("mode", ["pushed", "pulled", "resident"])
+def test_the_example_program_compiles_without_a_warning_and_computes_what_the_reference_does(tmp_path, mode):
+    if shutil.which("gcc") is None:
+        pytest.skip("gcc is not installed")
+    network = small_network()
+    out = codegen.generate(
+        network, solve(network, TARGET, input_mode=mode).plan, TARGET, tmp_path / "out", prefix="eyes"
+    )
+    subprocess.run(["make", "-s", "-C", str(out), "example"], check=True, capture_output=True)
+    result = subprocess.run([str(out / "build" / "example")], check=True, capture_output=True, text=True)
+    expected = reference.run_batch(network, np.zeros((1, 12, 12, 3), np.int8))[network.outputs[0]]
+    assert [int(line) for line in result.stdout.split()] == expected.reshape(-1).tolist()
+    assert (
+        "eyes_model" in (out / "example" / "main.c").read_text()
+        and "eyes.h" not in (out / "src" / "executor.c").read_text()
+    )
+    assert str(plan_bytes(out)) in (out / "README.md").read_text()
+
+
+def plan_bytes(folder):
+    return load_plan(folder / "plan.json").arena_bytes

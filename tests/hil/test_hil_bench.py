@@ -169,7 +169,7 @@ def test_a_wrong_weight_is_found_in_its_operator(f412, inputs) -> None:
 def test_code_that_does_not_compile_is_the_compilers_own_message(f412, tmp_path) -> None:
     folder = tmp_path / "firmware"
     shutil.copytree(f412, folder)
-    (folder / "generated" / "model.c").write_text("int broken(void) { return nothing; }\n")
+    next((folder / "generated").glob("*.c")).write_text("int broken(void) { return nothing; }\n")
     with pytest.raises(UserError, match="'nothing' undeclared"):
         build.compile_folder(folder)
     with pytest.raises(UserError, match="not a generated firmware folder"):

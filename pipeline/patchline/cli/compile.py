@@ -24,6 +24,10 @@ def command(
     kind: Annotated[Kind, typer.Option(help="Schedules to choose from.")] = Kind.auto,
     max_extra_macs: Annotated[float, typer.Option(help="Cap on redundant MACs, 0.03 = 3 %.", min=0.0, max=1.0)] = 0.03,
     sram: Annotated[str | None, typer.Option(help="SRAM budget, e.g. 64KB: then the fewest MACs that fit.")] = None,
+    prefix: Annotated[
+        str | None,
+        typer.Option(help="Begins the model's names in C, e.g. eyes: eyes.h, eyes_model. Default: the model's name."),
+    ] = None,
     sources_only: Annotated[bool, typer.Option(help="Write the C sources, do not build them.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
@@ -48,7 +52,7 @@ def command(
     ).plan
     if not plan.fits:
         raise UserError(f"{model} does not fit {board.name}: {plan.reason}", exit_code=DOES_NOT_FIT)
-    codegen.generate(network, plan, board, output)
+    codegen.generate(network, plan, board, output, prefix=prefix)
     serialize.save(network, output / "network.npz")
     result: dict[str, Any] = {
         "model": str(model), "target": board.name, "output": str(output), "macs": plan.macs,
@@ -119,6 +123,7 @@ def _show(network: Network, result: dict[str, Any], sources_only: bool) -> None:
     else:
         rows.append(("flash", kib(result["flash_bytes"])))
         rows.append(("firmware", str(Path(result["output"]) / "firmware.elf")))
+    rows.append(("in your program", f"{Path(result['output']) / 'README.md'}, example/main.c beside it"))
     for row in rows:
         table.add_row(*row)
     console = Console()

@@ -46,8 +46,13 @@ def golden_vectors(network: Network, count: int, seed: int = 0) -> list[Golden]:
 
 
 def generate(
-    network: Network, plan: Plan, target: Target | None, out_dir: str | Path, golden: Sequence[Golden] | None = None,
-    *, prefix: str | None = None,
+    network: Network,
+    plan: Plan,
+    target: Target | None,
+    out_dir: str | Path,
+    golden: Sequence[Golden] | None = None,
+    *,
+    prefix: str | None = None,
 ) -> Path:
     """Write the firmware of `network` under `plan` into `out_dir` (replaced) and return it.
 
@@ -59,19 +64,19 @@ def generate(
     prefix = names.default_prefix(network.name) if prefix is None else names.checked_prefix(prefix)
     found = tables.build(network, plan)
     sources = {
-        f"{prefix}.c": render.model_c(network, found, prefix, golden or ()),
-        **render.model_headers(network, plan, found, prefix, golden or ()),
+        f"generated/{prefix}.c": render.model_c(network, found, prefix, golden or ()),
+        **render.model_files(network, plan, found, prefix, golden or (), target),
     }
     if target is not None:
         sources |= {
-            "board_config.h": render.board_config(target),
-            "board.ld": render.linker_script(plan, target),
-            "board.mk": render.board_make(target),
+            "generated/board_config.h": render.board_config(target),
+            "generated/board.ld": render.linker_script(plan, target),
+            "generated/board.mk": render.board_make(target),
         }
     if out.exists():
         shutil.rmtree(out)
     shutil.copytree(template_folder(), out, ignore=shutil.ignore_patterns("build"))
     for name, content in sources.items():
-        files.write_text(out / "generated" / name, content)
+        files.write_text(out / name, content)
     files.write_text(out / "plan.json", plan.to_json())
     return out

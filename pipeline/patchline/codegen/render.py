@@ -79,25 +79,30 @@ def model_c(network: Network, tables: Tables, prefix: str, golden: Sequence[Gold
         for image, expected in golden
     ]
     return _render(
-        "model.c.j2", name=_comment(network.name), prefix=prefix, upper=prefix.upper(), arrays=arrays, ops=ops, tables=tables, outputs=outputs,
+        "model.c.j2", name=_comment(network.name), prefix=prefix, upper=prefix.upper(), arrays=arrays, ops=ops,
+        tables=tables, outputs=outputs,
         golden=vectors, ranges=_pairs(tables.ranges), steps=_pairs(tables.steps),
     )  # fmt: skip
 
 
-def model_headers(
-    network: Network, plan: Plan, tables: Tables, prefix: str, golden: Sequence[Golden]
+def model_files(
+    network: Network, plan: Plan, tables: Tables, prefix: str, golden: Sequence[Golden], target: Target | None
 ) -> dict[str, str]:
-    """By file name: the model's public header, the names of the benchmark firmware for it, and its Make variables."""
+    """What goes with the model's source, by path in the firmware folder: its public header, the names under which the
+    benchmark firmware knows it, Make variables, a program that calls it, and what a user must know."""
     values = {
         "name": _comment(network.name), "c_name": re.sub(r"[^A-Za-z0-9_.-]", "_", network.name), "prefix": prefix,
         "upper": prefix.upper(), "tables": tables, "input": network.tensors[network.input],
         "output_bytes": sum(network.tensors[name].bytes for name in network.outputs),
-        "resident": plan.input_mode == "resident", "arena_bytes": plan.arena_bytes, "golden": golden,
+        "outputs": [network.tensors[name] for name in network.outputs], "mode": plan.input_mode,
+        "resident": plan.input_mode == "resident", "arena_bytes": plan.arena_bytes, "golden": golden, "target": target,
     }  # fmt: skip
     return {
-        f"{prefix}.h": _render("model.h.j2", **values),
-        "model_config.h": _render("model_config.h.j2", **values),
-        "model.mk": _render("model.mk.j2", **values),
+        f"generated/{prefix}.h": _render("model.h.j2", **values),
+        "generated/model_config.h": _render("model_config.h.j2", **values),
+        "generated/model.mk": _render("model.mk.j2", **values),
+        "example/main.c": _render("example.c.j2", **values),
+        "README.md": _render("README.md.j2", **values),
     }
 
 
