@@ -11,6 +11,7 @@ from pathlib import Path
 
 import patchline
 from patchline.errors import UserError
+from patchline.extras import PIPELINE
 from patchline.files import write_bytes, write_text
 
 VERSION_FILE = "requirements-patchline.txt"
@@ -61,7 +62,7 @@ def project_files(project: str) -> dict[str, bytes]:
     found = {
         "dvc.yaml": _dvc_yaml((source / "dvc.yaml").read_text(encoding="utf-8")).encode(),
         "params.yaml": _params_yaml((source / "params.yaml").read_text(encoding="utf-8"), project).encode(),
-        VERSION_FILE: f"patchline=={patchline.__version__}\n".encode(),
+        VERSION_FILE: f"patchline[{PIPELINE}]=={patchline.__version__}\n".encode(),
         ".github/workflows/patchline.yml": (source / ".github/workflows/patchline.yml").read_bytes(),
     }
     for folder, name in ((source / "stages", "stages"), (template_folder(), "firmware_template")):

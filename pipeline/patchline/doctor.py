@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from patchline.adopt import VERSION_FILE
+from patchline.extras import PIPELINE, requirements
 from patchline.hil.programs import QEMU, RENODE, RENODE_VERSION
 
 OLDEST_PYTHON = (3, 11)
@@ -82,7 +83,8 @@ def _install() -> str:
     """The command that installs the Python packages."""
     if _makes("setup"):
         return "make setup FORCE=1"
-    return f"python -m pip install {'-r ' + VERSION_FILE if Path(VERSION_FILE).is_file() else 'patchline'}"
+    what = f"-r {VERSION_FILE}" if Path(VERSION_FILE).is_file() else f"'patchline[{PIPELINE}]'"
+    return f"python -m pip install {what}"
 
 
 def _tool(name: str, commands: Sequence[str], purpose: str, package: str, required: bool = True) -> Check:
@@ -97,17 +99,14 @@ def _python() -> Check:
 
 
 def _packages() -> Check:
-    needs = [line for line in importlib.metadata.requires("patchline") or [] if "extra ==" not in line]
-    names = [re.split(r"[ ;<>=!~\[]", line, maxsplit=1)[0] for line in needs]
-    absent, count = [], 0
-    for name in dict.fromkeys(names):
+    absent, present = [], []
+    for name in (*requirements(), *requirements(PIPELINE)):
         try:
-            importlib.metadata.version(name)
-            count += 1
+            present.append(f"{name} {importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:
             absent.append(name)
     purpose = "missing: " + ", ".join(absent) if absent else "what pyproject.toml lists"
-    found = None if absent else f"{count} packages, torch {importlib.metadata.version('torch')}"
+    found = None if absent else f"{len(present)} packages, {next(p for p in present if p.startswith('torch '))}"
     return Check("Python packages", purpose, True, found, _install())
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 
 class UserError(Exception):
@@ -23,10 +24,24 @@ def report(error: UserError) -> int:
     return error.exit_code
 
 
+@contextmanager
+def missing_extras() -> Iterator[None]:
+    """A package that one of Patchline's extras would bring is a UserError, which names the extra."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        from patchline import extras
+
+        if (message := extras.advice(error)) is None:
+            raise
+        raise UserError(message) from None
+
+
 def run_main(main: Callable[..., None], *args: object) -> None:
     """Run a script's `main(*args)`; a UserError ends the process with its message and exit code."""
     try:
-        main(*args)
+        with missing_extras():
+            main(*args)
     except UserError as error:
         sys.exit(report(error))
     except KeyboardInterrupt:

@@ -49,7 +49,8 @@ class LazyGroup(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            with errors.missing_extras():
+                return super().invoke(ctx)
         except errors.UserError as error:
             raise typer.Exit(errors.report(error)) from None
 
