@@ -1,7 +1,9 @@
-/* Apart from model_api.c, so that its state takes SRAM only where it is used. */
+/* Apart from model_api.c, so that its state takes SRAM only where it is used; see model_api.h. */
 #include <string.h>
 
 #include "patchline/model_api.h"
+
+#if !MODEL_PULLED
 
 static struct {
     pl_request request;
@@ -36,3 +38,5 @@ int model_push_row(const int8_t *row)
     pushed.row = 0;
     return MODEL_DONE;
 }
+
+#endif

@@ -1,8 +1,8 @@
 """Runs `make` in a generated folder, whatever the folder's name holds.
 
-Make cuts names at blanks and takes `$`, `#` and `:` for its own, and a shell reads the rest of a command line. So no path
-is ever handed over: make starts inside the folder, every path in the Makefile is relative, and a folder elsewhere for
-shared objects is reached by a link of ours beside the Makefile.
+Make cuts names at blanks and takes `$`, `#` and `:` for its own, and a shell reads the rest of a command line. So no
+path is ever handed over: make starts inside the folder, every path in the Makefile is relative, and a folder elsewhere
+for shared objects is reached by a link of ours beside the Makefile.
 """
 
 from __future__ import annotations

@@ -90,7 +90,8 @@ def model_config(network: Network, plan: Plan, tables: Tables, golden: Sequence[
         "model_config.h.j2", name=_comment(network.name), c_name=re.sub(r"[^A-Za-z0-9_.-]", "_", network.name),
         tables=tables,
         output_bytes=sum(network.tensors[name].bytes for name in network.outputs), input=network.tensors[network.input],
-        resident=plan.input_mode == "resident", arena_bytes=plan.arena_bytes, golden=golden,
+        resident=plan.input_mode == "resident", pulled=plan.input_mode == "pulled",
+        arena_bytes=plan.arena_bytes, golden=golden,
     )  # fmt: skip
 
 
