@@ -27,7 +27,8 @@ run: setup ## run the whole pipeline and show the results
 	@patchline track
 
 .PHONY: test
-test: setup ## run the tests; PYTEST_ARGS="-m 'not slow'" leaves out the slow ones
+test: ## install what the tests need, too, and run them; PYTEST_ARGS="-m 'not slow'" leaves out the slow ones
+	@scripts/setup.sh tests
 	@python -m pytest -n $(TEST_WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 .PHONY: fuzz

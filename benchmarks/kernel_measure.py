@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -53,20 +50,8 @@ class Measured:
 
 @cache
 def _objects() -> tempfile.TemporaryDirectory[str]:
+    """Kernels are compiled once per board and process, not once per network."""
     return tempfile.TemporaryDirectory(prefix="patchline-kernels-")  # gone with the process
-
-
-@contextmanager
-def _shared_objects(target: Target) -> Iterator[None]:
-    """Kernels are compiled once per board and process, not once per network (SHARED in the firmware's Makefile)."""
-    before = os.environ.get("SHARED")
-    os.environ["SHARED"] = str(Path(_objects().name) / target.name)
-    try:
-        yield
-    finally:
-        del os.environ["SHARED"]
-        if before is not None:
-            os.environ["SHARED"] = before
 
 
 def measure(network: Network, plan: Plan, board: str, *, check: bool = False) -> Measured:
@@ -79,8 +64,7 @@ def measure(network: Network, plan: Plan, board: str, *, check: bool = False) ->
     image = np.random.default_rng(1).integers(-128, 128, (1, *shape), dtype=np.int8)
     with tempfile.TemporaryDirectory() as folder:
         codegen.generate(network, plan, target, Path(folder))
-        with _shared_objects(target):
-            firmware = build.compile_folder(folder)
+        firmware = build.compile_folder(folder, shared=Path(_objects().name) / target.name)
         found = next(
             done for done in sessions.traced(Setup(firmware, board), [0], image) if isinstance(done, Inference)
         )

@@ -1,14 +1,9 @@
 #!/usr/bin/env bash
 # Everything Patchline needs, installed where missing: Debian packages, then .venv from requirements.lock.
 # A stamp in .venv makes a second call return at once; `make setup FORCE=1` starts afresh.
+# `scripts/setup.sh tests` installs what only tests use, too. Without it they skip and say why: it is never an error.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-
-stamp=.venv/.patchline-setup
-wanted=$(cat requirements.lock pyproject.toml scripts/setup.sh | sha256sum | cut -d' ' -f1)
-if [ "${FORCE:-}" != 1 ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then
-  exit 0
-fi
 
 say() { printf '== %s\n' "$*"; }
 
@@ -41,30 +36,48 @@ missing_packages() {
   [ -e /usr/share/datasets/fashion-mnist ] || [ -e data/raw ] || echo dataset-fashion-mnist
 }
 
+missing_for_tests() {
+  command -v "${QEMU_SYSTEM_ARM:-qemu-system-arm}" >/dev/null || echo qemu-system-arm
+  command -v cppcheck >/dev/null || echo cppcheck
+  command -v chromium >/dev/null || command -v google-chrome >/dev/null || printf '%s\n' chromium fonts-liberation
+}
+
+# Why apt-get cannot be used here; nothing where it can.
+why_no_apt() {
+  command -v apt-get >/dev/null || { echo "there is no apt-get here"; return; }
+  [ "$(id -u)" = 0 ] || command -v sudo >/dev/null || echo "you are not root and there is no sudo"
+}
+
 install_packages() {
   local as_root=()
-  if ! command -v apt-get >/dev/null; then
-    echo "error: missing, and there is no apt-get here to install it:" >&2
-    printf '  %s\n' "$@" >&2
+  [ "$(id -u)" = 0 ] || as_root=(sudo)
+  say "installing Debian packages: $*"
+  "${as_root[@]}" apt-get update -q &&
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@"
+}
+
+stamp=.venv/.patchline-setup
+wanted=$(cat requirements.lock pyproject.toml scripts/setup.sh | sha256sum | cut -d' ' -f1)
+fresh=$([ "${FORCE:-}" != 1 ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && echo yes || echo no)
+
+missing=() for_tests=()
+[ $fresh = yes ] || mapfile -t missing < <(missing_packages)
+[ "${1:-}" != tests ] || mapfile -t for_tests < <(missing_for_tests)
+if [ ${#missing[@]} -gt 0 ]; then
+  if [ -n "$(why_no_apt)" ]; then
+    echo "error: these packages are missing, and $(why_no_apt):" >&2
+    printf '  %s\n' "${missing[@]}" "${for_tests[@]}" >&2
     echo "These are Debian's names. Install what holds the same, then run this again." >&2
     exit 2
   fi
-  if [ "$(id -u)" != 0 ]; then
-    if ! command -v sudo >/dev/null; then
-      echo "error: these packages are missing; as root run: apt-get install $*" >&2
-      exit 2
-    fi
-    as_root=(sudo)
-  fi
-  say "installing Debian packages: $*"
-  "${as_root[@]}" apt-get update -q
-  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@"
-}
-
-mapfile -t missing < <(missing_packages)
-if [ ${#missing[@]} -gt 0 ]; then
   install_packages "${missing[@]}"
 fi
+if [ ${#for_tests[@]} -gt 0 ]; then
+  if [ -n "$(why_no_apt)" ] || ! install_packages "${for_tests[@]}"; then
+    echo "note: the tests that need one of these Debian packages will be skipped: ${for_tests[*]}" >&2
+  fi
+fi
+[ $fresh = no ] || exit 0
 
 if [ "${FORCE:-}" = 1 ] || ! .venv/bin/python -c 'import pip' 2>/dev/null; then
   say "making .venv"

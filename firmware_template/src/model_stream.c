@@ -2,12 +2,6 @@
 
 #include "patchline/model_api.h"
 
-void pl_stream_init(pl_stream *stream, pl_context *context)
-{
-    memset(stream, 0, sizeof *stream);
-    stream->context = context;
-}
-
 int pl_push_row(pl_stream *stream, const int8_t *row)
 {
     pl_context *context = stream->context;

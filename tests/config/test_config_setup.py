@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-BASICS = ("bash", "cat", "cut", "dirname", "env", "git", "id", "sha256sum")
+BASICS = ("bash", "cat", "cut", "dirname", "env", "git", "id", "ln", "sha256sum")
 
 
 @pytest.fixture
@@ -29,45 +29,84 @@ def bare(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def _set_up(folder: Path) -> subprocess.CompletedProcess[str]:
+def _set_up(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     path = {"PATH": str(folder / "bin")}
-    return subprocess.run([folder / "scripts" / "setup.sh"], env=path, capture_output=True, text=True)
+    return subprocess.run([folder / "scripts" / "setup.sh", *arguments], env=path, capture_output=True, text=True)
+
+
+def _finished(folder: Path) -> None:
+    """As if the product were set up."""
+    command = "cat requirements.lock pyproject.toml scripts/setup.sh | sha256sum | cut -d' ' -f1"
+    stamp = subprocess.run(["bash", "-c", command], cwd=folder, capture_output=True, text=True, check=True).stdout
+    (folder / ".venv").mkdir()
+    (folder / ".venv" / ".patchline-setup").write_text(stamp)
+
+
+def _programs(folder: Path, **scripts: str) -> Path:
+    """Programs in `bin` that note their calls in a file, which is returned; `scripts` says what else each does."""
+    calls = folder / "calls"
+    for name, script in scripts.items():
+        program = folder / "bin" / name
+        program.unlink(missing_ok=True)  # a link to the real one, which would be written to
+        program.write_text(f'#!/usr/bin/env bash\necho {name} "$@" >> {calls}\n{script}\n')
+        program.chmod(0o755)
+    return calls
+
+
+AS_ROOT = 'if [ "$1" = -u ]; then echo 0; fi'  # what `id` answers
+INSTALL = "apt-get install -y -q --no-install-recommends"
 
 
 def test_without_apt_one_message_lists_what_to_install(bare: Path) -> None:
     result = _set_up(bare)
     assert result.returncode == 2
     assert result.stdout == ""
+    assert "and there is no apt-get here" in result.stderr
     for package in ("python3", "python3-venv", "gcc-arm-none-eabi", "libnewlib-arm-none-eabi"):
         assert f"  {package}\n" in result.stderr
     assert "  git\n" not in result.stderr
+    assert "  cppcheck\n" not in result.stderr and "  cppcheck\n" in _set_up(bare, "tests").stderr
     assert not (bare / ".venv").exists()
 
 
 def test_a_finished_set_up_returns_at_once(bare: Path) -> None:
-    command = "cat requirements.lock pyproject.toml scripts/setup.sh | sha256sum | cut -d' ' -f1"
-    stamp = subprocess.run(["bash", "-c", command], cwd=bare, capture_output=True, text=True, check=True).stdout
-    (bare / ".venv").mkdir()
-    (bare / ".venv" / ".patchline-setup").write_text(stamp)
+    _finished(bare)
     result = _set_up(bare)
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
 
 
-def test_ci_installs_what_only_tests_need_where_it_is_missing(bare: Path) -> None:
+def test_what_only_tests_need_is_installed_where_it_is_missing(bare: Path) -> None:
+    _finished(bare)
+    calls = _programs(bare, **{"apt-get": "", "cppcheck": "", "id": AS_ROOT})
+    assert _set_up(bare, "tests").returncode == 0
+    done = [line for line in calls.read_text().splitlines() if not line.startswith("id ")]
+    assert done == ["apt-get update -q", f"{INSTALL} qemu-system-arm chromium fonts-liberation"]
+
+
+@pytest.mark.parametrize("how", ["no apt", "no root", "apt fails"])
+def test_tests_run_without_what_cannot_be_installed(bare: Path, how: str) -> None:
+    """They skip then, each with its reason."""
+    _finished(bare)
+    programs = {"cppcheck": "", "chromium": "", "id": "echo 1000" if how == "no root" else AS_ROOT}
+    if how != "no apt":
+        programs["apt-get"] = "exit 100"
+    _programs(bare, **programs)
+    result = _set_up(bare, "tests")
+    assert result.returncode == 0
+    assert result.stderr == "note: the tests that need one of these Debian packages will be skipped: qemu-system-arm\n"
+
+
+def test_ci_runs_the_commands_of_the_readme(bare: Path) -> None:
     (bare / ".ci").mkdir()
     shutil.copy(ROOT / ".ci" / "run", bare / ".ci")
-    calls = bare / "calls"
-    for name in ("apt-get", "make", "cppcheck", "sudo"):
-        program = bare / "bin" / name
-        program.write_text(
-            '#!/usr/bin/env bash\nexec "$@"\n'
-            if name == "sudo"
-            else f'#!/usr/bin/env bash\necho {name} "$@" >> {calls}\n'
-        )
-        program.chmod(0o755)
+    calls = _programs(bare, **{"apt-get": f"ln -sf {bare}/make {bare}/bin/make", "id": AS_ROOT})
+    (bare / "make").write_text(f'#!/usr/bin/env bash\necho make "$@" >> {calls}\n')
+    (bare / "make").chmod(0o755)
     subprocess.run([bare / ".ci" / "run"], env={"PATH": str(bare / "bin")}, check=True)
-    install = "apt-get install -y -q --no-install-recommends ca-certificates qemu-system-arm chromium fonts-liberation"
-    assert calls.read_text().splitlines() == ["make lint", "apt-get update -q", install, "make test"]
+    done = [line for line in calls.read_text().splitlines() if not line.startswith("id ")]
+    assert done == ["apt-get update -q", f"{INSTALL} make ca-certificates", "make lint", "make test"]
+    readme = (ROOT / "README.md").read_text()
+    assert all(f"`{command}`" in readme or f"\n{command} " in readme for command in done[2:])
 
 
 def test_the_lock_pins_every_dependency_and_names_no_place() -> None:

@@ -51,10 +51,8 @@ def make_firmware(tmp_path_factory: pytest.TempPathFactory) -> Firmware:
     folder = tmp_path_factory.mktemp("firmware")
 
     def make(network: Network, plan: Plan, golden: list | None = None) -> Board:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("SHARED", str(folder / plan.target))
-            out = codegen.generate(network, plan, targets.load(plan.target), folder / "model", golden)
-            linked = build.compile_folder(out)
+        out = codegen.generate(network, plan, targets.load(plan.target), folder / "model", golden)
+        linked = build.compile_folder(out, shared=folder / plan.target)
         build.check_sizes(elf.load(linked), plan)
         return Board(network, plan, out)
 

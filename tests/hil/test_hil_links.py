@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
 import tty
@@ -15,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import patchline
 from patchline import targets
 from patchline.errors import UserError
 from patchline.hil import emulators, process, qemu, sessions
@@ -197,6 +201,57 @@ def test_no_emulator_survives_the_process_that_started_it(then) -> None:
         time.sleep(0.02)
     assert not runs(pid)
     assert not Path(folder).exists()
+
+
+BENCH = """
+from pathlib import Path
+import numpy as np
+from patchline.hil import sessions
+from patchline.hil.isolate import Job, stream
+images = np.zeros((1, 8, 8, 2), np.int8)
+jobs = [Job(sessions.linked, (sessions.Setup(Path({elf!r}), "mps2-an386"), "qemu", [i], images)) for i in range(2)]
+list(stream(jobs, silence_s=60))
+"""
+
+
+def descendants(pid: int) -> dict[int, str]:
+    """Processes below `pid` that run, with their names."""
+    found = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            head, _, tail = stat.read_text().rpartition(")")
+            number, name = head.split(" (", 1)
+            found[int(number)] = (int(tail.split()[1]), name)
+    below, names = {pid}, {}
+    while more := {number for number, (parent, _) in found.items() if parent in below} - below:
+        below |= more
+        names |= {number: found[number][1] for number in more}
+    return names
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux kills a process with its parent")
+@pytest.mark.parametrize("program", ["a pretender", pytest.param("QEMU", marks=needs_qemu)])
+def test_no_emulator_survives_a_bench_that_is_killed(tiny, request, tmp_path, program) -> None:
+    """SIGKILL leaves no time to close anything; the emulators hang, so that nobody else ends either."""
+    if program != "QEMU":
+        request.getfixturevalue("pretender").write_text("#!/bin/sh\nexec sleep 60\n")
+    name = "qemu-system-arm" if program == "QEMU" else "sleep"
+    script = BENCH.format(elf=str(tiny("mps2-an386", "BREAK_LOOP").path))
+    source = str(Path(patchline.__file__).parents[1])
+    environment = {**os.environ, "PYTHONPATH": source, "TMPDIR": str(tmp_path)}  # which nobody is left to empty
+    bench = subprocess.Popen([sys.executable, "-c", script], env=environment)
+    try:
+        end = time.monotonic() + 30
+        while list((below := descendants(bench.pid)).values()).count(name[:15]) < 2 and time.monotonic() < end:
+            time.sleep(0.05)
+        assert list(below.values()).count(name[:15]) == 2
+    finally:
+        bench.kill()
+        bench.wait()
+    end = time.monotonic() + 1
+    while any(map(runs, below)) and time.monotonic() < end:
+        time.sleep(0.02)
+    assert {pid: what for pid, what in below.items() if runs(pid)} == {}
 
 
 def test_an_emulator_that_does_not_listen_is_killed(monkeypatch) -> None:

@@ -21,10 +21,8 @@ typedef struct {
     uint8_t wanted;
 } pl_stream;
 
-/* Before the first row of the first image; the context is initialised. */
-void pl_stream_init(pl_stream *stream, pl_context *context);
-
-/* Offer whole rows 0, 1, 2... of an image as they come. PL_DONE after the last one. */
+/* Offer whole rows 0, 1, 2... of an image as they come; PL_DONE after the last one, and the next image may follow. A stream begins
+ * with NAME_stream_init of the model's header, which does not compile where the plan pulls its input. */
 int pl_push_row(pl_stream *stream, const int8_t *row);
 
 #endif

@@ -4,9 +4,9 @@
 
 #include <stdint.h>
 
-enum { PL_ADD_BLOCK = 8 };
+#include "layouts.h"
 
-/* out = clamp((a * multiplier_a + b * multiplier_b + offset) >> shift). add_armv7em.S reads these two by offset. */
+/* out = clamp((a * multiplier_a + b * multiplier_b + offset) >> shift). add_armv7em.S reads these two, see layouts.h. */
 typedef struct {
     const int8_t *a, *b;
     int8_t *out;

@@ -7,12 +7,14 @@
     .syntax unified
     .thumb
 
+#include "layouts.h"
+
 /* r0 a, r1 b, r2 output, r3 its end, r4 and r5 multipliers, r6 offset, r7 shift.
  *
  * Cortex-M4: six loads for three values 7, 2 MLA, ASR, SSAT and STRB each: 66 cycles for a round of eight
  * values.
  */
-    .equ BLOCK, 8
+    .equ BLOCK, PL_ADD_BLOCK
 
 .macro sum a, b
     mla     \a, \a, r4, r6
@@ -95,7 +97,7 @@ pl_add_blocks:
     .balign 4
 pl_add_tflite_blocks:
     push    {r4-r11, lr}
-    ldr     r12, [r0, #44]      /* end */
+    ldr     r12, [r0, #PL_ADD_TFLITE_END]
     push    {r12}
     ldm     r0, {r0-r10}
 1:

@@ -2,9 +2,10 @@
 #ifndef PATCHLINE_CONV_BLOCK_H
 #define PATCHLINE_CONV_BLOCK_H
 
+#include "layouts.h"
 #include "patchline/kernels.h"
 
-/* conv_block_armv7em.S reads this by offset. */
+/* conv_block_armv7em.S reads this, see layouts.h. PL_FINISH_RAW: the sums of ONE channel pair as int32 [2][pixels] at `out`. */
 typedef struct {
     const uint32_t *x;     /* [pairs of inputs][pixels]: two int16 a word */
     const int8_t *weights; /* of the first channel pair */
@@ -17,9 +18,6 @@ typedef struct {
     const int8_t *shifts; /* the rest: PL_FINISH_TFLITE only */
     int32_t zero;
 } pl_block;
-
-/* PL_FINISH_RAW: the sums of ONE channel pair as int32 [2][pixels] at `out`. */
-enum { PL_FINISH_TFLITE = 0x100, PL_FINISH_RAW = 0x200 };
 
 typedef void pl_block_kernel(const pl_block *block);
 

@@ -19,6 +19,7 @@
     .thumb
 
 #include "keep_armv7em.h"
+#include "layouts.h"
 
 #if PL_FPU_HOLDS
 #define END s0
@@ -27,16 +28,16 @@
 #endif
 
 /* pl_block */
-    .equ X, 0
-    .equ WEIGHTS, 4
-    .equ SCALE, 8
-    .equ OUT, 12
-    .equ PAIR_BYTES, 16
-    .equ OUT_STRIDE, 20
-    .equ PAIRS, 24
-    .equ FINISH, 28
-    .equ SHIFTS, 32
-    .equ ZERO, 36
+    .equ X, PL_BLOCK_X
+    .equ WEIGHTS, PL_BLOCK_WEIGHTS
+    .equ SCALE, PL_BLOCK_SCALE
+    .equ OUT, PL_BLOCK_OUT
+    .equ PAIR_BYTES, PL_BLOCK_PAIR_BYTES
+    .equ OUT_STRIDE, PL_BLOCK_OUT_STRIDE
+    .equ PAIRS, PL_BLOCK_PAIRS
+    .equ FINISH, PL_BLOCK_FINISH
+    .equ SHIFTS, PL_BLOCK_SHIFTS
+    .equ ZERO, PL_BLOCK_ZERO
 
 /* frame */
     .equ F_X, 0
@@ -53,7 +54,7 @@
     .equ F_SIZE, 44
 
     .equ ROUND, 8       /* groups of four inputs a round */
-    .equ TFLITE, 0x100  /* FINISH */
+    .equ TFLITE, PL_FINISH_TFLITE
 
 #if PL_DUAL_ISSUE
 

@@ -2,16 +2,13 @@
 #ifndef PATCHLINE_DEPTHWISE_3X3_H
 #define PATCHLINE_DEPTHWISE_3X3_H
 
+#include "layouts.h"
 #include "patchline/kernels.h"
 
 /* Outputs that a round of the assembly's loop makes. */
 enum { PL_DW3_ROUND_S1 = 6, PL_DW3_ROUND_S2 = 4 };
 
-enum { PL_DW3_NO_LEAD = 1, PL_DW3_BORDER = 2 };
-
-#define PL_DW3_INSIDE 0x80000000u
-
-/* depthwise_3x3_armv7em.S reads this in this order. */
+/* depthwise_3x3_armv7em.S reads this in this order, see layouts.h. */
 typedef struct {
     int32_t row1, row2; /* bytes from row 0 to rows 1 and 2 of the window */
     int32_t store;      /* stride 1: bytes from the next column to the output that is finished */

@@ -18,21 +18,22 @@
     .thumb
 
 #include "keep_armv7em.h"
+#include "layouts.h"
 
 /* frame; up to F_MASK2 as in pl_dw3 */
-    .equ F_END, 0
-    .equ F_MODE, 4
-    .equ F_WEIGHTS, 8
-    .equ F_SCALE, 12
-    .equ F_PADDING, 16
-    .equ F_LENGTH, 20
-    .equ F_WEIGHTS_END, 24
-    .equ F_OUT, 28
-    .equ F_SHIFTS, 32
-    .equ F_TWICE, 36
-    .equ F_LAST, 40
-    .equ F_MASK01, 44
-    .equ F_MASK2, 48
+    .equ F_END, PL_DW3_END - PL_DW3_END
+    .equ F_MODE, PL_DW3_MODE - PL_DW3_END
+    .equ F_WEIGHTS, PL_DW3_WEIGHTS - PL_DW3_END
+    .equ F_SCALE, PL_DW3_SCALE - PL_DW3_END
+    .equ F_PADDING, PL_DW3_PADDING - PL_DW3_END
+    .equ F_LENGTH, PL_DW3_LENGTH - PL_DW3_END
+    .equ F_WEIGHTS_END, PL_DW3_WEIGHTS_END - PL_DW3_END
+    .equ F_OUT, PL_DW3_OUT - PL_DW3_END
+    .equ F_SHIFTS, PL_DW3_SHIFTS - PL_DW3_END
+    .equ F_TWICE, PL_DW3_TWICE - PL_DW3_END
+    .equ F_LAST, PL_DW3_LAST - PL_DW3_END
+    .equ F_MASK01, PL_DW3_MASK01 - PL_DW3_END
+    .equ F_MASK2, PL_DW3_MASK2 - PL_DW3_END
     .equ F_ENTRY, 52
     .equ F_MULTIPLIER, 56
     .equ F_ZERO, 60     /* rule tflite: pl_tflite_addend */
@@ -41,9 +42,9 @@
     .equ F_STORE, 72
     .equ F_SIZE, 76     /* with the nine registers a multiple of 8 */
 
-    .equ NO_LEAD, 1
-    .equ BORDER, 2
-    .equ INSIDE, 0x80000000
+    .equ NO_LEAD, PL_DW3_NO_LEAD
+    .equ BORDER, PL_DW3_BORDER
+    .equ INSIDE, PL_DW3_INSIDE
 
 .macro column t
     ldrsb   r7, [r0]

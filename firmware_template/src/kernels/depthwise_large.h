@@ -4,7 +4,7 @@
 
 #include "patchline/kernels.h"
 
-/* depthwise_large_armv7em.S reads this by offset. Scratch is [columns][pairs of rows] words. */
+/* depthwise_large_armv7em.S reads this, see layouts.h. Scratch is [columns][pairs of rows] words. */
 typedef struct {
     const int8_t *weights; /* of the first channel and the first pair of rows that counts */
     const pl_scale *scale;

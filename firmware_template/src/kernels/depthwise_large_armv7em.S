@@ -14,28 +14,30 @@
     .thumb
     .altmacro
 
+#include "layouts.h"
+
 /* pl_dwl */
-    .equ WEIGHTS, 0
-    .equ SCALE, 4
-    .equ SHIFTS, 8
-    .equ OUT, 12
-    .equ CHANNELS, 16
-    .equ OUTPUTS, 20
-    .equ PITCH, 24
-    .equ X, 28
-    .equ X_BYTES, 32
-    .equ X_STEP, 36
-    .equ WEIGHTS_BYTES, 40
-    .equ ADDEND, 44
-    .equ RULE, 48
-    .equ ZERO_SUM, 52
-    .equ SKIPPED, 56
-    .equ TO, 72
-    .equ COLUMN_BYTES, 76
-    .equ IN_PITCH, 80
-    .equ SPAN, 84
-    .equ ROWS, 88
-    .equ LINES, 92
+    .equ WEIGHTS, PL_DWL_WEIGHTS
+    .equ SCALE, PL_DWL_SCALE
+    .equ SHIFTS, PL_DWL_SHIFTS
+    .equ OUT, PL_DWL_OUT
+    .equ CHANNELS, PL_DWL_CHANNELS
+    .equ OUTPUTS, PL_DWL_OUTPUTS
+    .equ PITCH, PL_DWL_PITCH
+    .equ X, PL_DWL_X
+    .equ X_BYTES, PL_DWL_X_BYTES
+    .equ X_STEP, PL_DWL_X_STEP
+    .equ WEIGHTS_BYTES, PL_DWL_WEIGHTS_BYTES
+    .equ ADDEND, PL_DWL_ADDEND
+    .equ RULE, PL_DWL_RULE
+    .equ ZERO_SUM, PL_DWL_ZERO_SUM
+    .equ SKIPPED, PL_DWL_SKIPPED
+    .equ TO, PL_DWL_TO
+    .equ COLUMN_BYTES, PL_DWL_COLUMN_BYTES
+    .equ IN_PITCH, PL_DWL_IN_PITCH
+    .equ SPAN, PL_DWL_SPAN
+    .equ ROWS, PL_DWL_ROWS
+    .equ LINES, PL_DWL_LINES
 
 /* frame */
     .equ F_END, 0       /* of the scratch that the block's products go through, in its first column */
@@ -327,7 +329,7 @@ pl_dwl_run:
     str     r4, [sp, #F_ADDEND]
     str     r5, [sp, #F_STEP]
     str     r6, [sp, #F_BYTES]
-    subs    r7, #1              /* -1 PL_BY_RULE, 0 PL_SINGLE, 1 PL_TFLITE */
+    subs    r7, #PL_FAST_SINGLE /* -1 PL_BY_RULE, 0 PL_SINGLE, 1 PL_TFLITE */
     str     r7, [sp, #F_RIGHT]
     movs    r7, #0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -68,7 +69,7 @@ def command(
     else:
         _show(result, source)
         if kept:
-            print(f"\nlog it: patchline track {firmware}")
+            print(f"\nlog it: {shlex.join(['patchline', 'track', str(firmware)])}")
 
 
 def _keep(path: Path, content: dict[str, Any]) -> bool:

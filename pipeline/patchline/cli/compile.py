@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -69,6 +70,8 @@ def command(
         print(json.dumps(result, indent=1))
     else:
         _show(network, result, sources_only)
+        if not sources_only:
+            print(f"\nrun it: {shlex.join(['patchline', 'bench', str(output), '--target', target])}")
 
 
 def _check_output(folder: Path) -> None:
@@ -98,6 +101,7 @@ def _load(model: Path, calibrate: Path | None) -> Network:
 
 def _show(network: Network, result: dict[str, Any], sources_only: bool) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from patchline.cli.plan import kib
@@ -125,8 +129,5 @@ def _show(network: Network, result: dict[str, Any], sources_only: bool) -> None:
         rows.append(("firmware", str(Path(result["output"]) / "firmware.elf")))
     rows.append(("in your program", f"{Path(result['output']) / 'README.md'}, example/main.c beside it"))
     for row in rows:
-        table.add_row(*row)
-    console = Console()
-    console.print(table)
-    if not sources_only:
-        console.print(f"\nrun it: patchline bench {result['output']} --target {result['target']}")
+        table.add_row(*map(escape, row))
+    Console().print(table)

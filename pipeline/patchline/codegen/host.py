@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from patchline import make
 from patchline.errors import UserError
 from patchline.network import reference
 from patchline.network.ir import Int8Array, Network
@@ -50,14 +51,11 @@ def build(
     """
     name = "build-host" + ("-san" if sanitize else "") + ("-dsp" if emulate_dsp else "")
     flags = " ".join([*([SANITIZERS] if sanitize else []), *(["-DPL_EMULATE_DSP=1"] if emulate_dsp else [])])
-    command = ["make", "-s", "-C", str(folder), f"{name}/{program}", f"BUILD={name}", f"HOST_FLAGS={flags}"]
-    command.append(f"HOSTCC={compiler}")
+    variables = {"BUILD": name, "HOST_FLAGS": flags, "HOSTCC": compiler}
     if shared is not None:
-        command.append(f"HOST_SHARED={Path(shared).resolve() / name}")
-    try:
-        result = subprocess.run(command, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        raise UserError("`make` is not installed: apt-get install make gcc") from None
+        variables["HOST_SHARED"] = f"{make.LINK}/{name}"
+    objects = None if shared is None else Path(shared)
+    result = make.run(Path(folder), f"{name}/{program}", variables, shared=objects)
     if result.returncode:
         raise UserError(f"the generated code in {folder} does not compile:\n{result.stderr.strip()[-2000:]}")
     return Path(folder) / name / program

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from patchline import files
+from patchline import files, make
 from patchline.errors import UserError
 from patchline.hil import elf as elf_files
 from patchline.hil.elf import ARENA, Elf
@@ -16,7 +15,7 @@ from patchline.hil.outcome import RunError
 from patchline.schedule.plan import Plan
 
 COMPILER = "arm-none-eabi-gcc"
-BUILD_TIMEOUT_S = 600
+BUILD = "build"
 
 
 @dataclass(frozen=True)
@@ -33,9 +32,12 @@ class Sizes:
     sram: int
 
 
-def compile_folder(folder: str | Path) -> Path:
+def compile_folder(folder: str | Path, *, shared: Path | None = None) -> Path:
     """Run `make` in a folder that `codegen.generate` wrote; returns `firmware.elf` there, with `firmware.map` and
-    `size.json` beside it. Raises UserError with the compiler's own words when something does not compile or link."""
+    `size.json` beside it. `shared` is a folder for the kernels' objects, which models of one board then compile once.
+
+    Raises UserError with the compiler's own words when something does not compile or link.
+    """
     folder = Path(folder)
     if not (folder / "Makefile").is_file():
         raise UserError(
@@ -44,18 +46,13 @@ def compile_folder(folder: str | Path) -> Path:
     for tool, package in (("make", "make"), (COMPILER, "gcc-arm-none-eabi libnewlib-arm-none-eabi")):
         if shutil.which(tool) is None:
             raise UserError(f"{tool} is not installed: apt-get install {package}")
-    result = subprocess.run(
-        ["make", "-C", str(folder), f"-j{len(os.sched_getaffinity(0))}", "all"],
-        capture_output=True,
-        text=True,
-        timeout=BUILD_TIMEOUT_S,
-        check=False,
-    )
+    variables = {"BUILD": BUILD, "SHARED": BUILD if shared is None else make.LINK}
+    result = make.run(folder, "all", variables, shared=shared, jobs=len(os.sched_getaffinity(0)))
     if result.returncode != 0:
         lines = [line for line in (result.stderr + result.stdout).splitlines() if line.strip()]
         raise UserError(f"the firmware in {folder} does not build:\n  " + "\n  ".join(lines[:30]), exit_code=1)
     for name in ("firmware.elf", "firmware.map"):
-        shutil.copyfile(folder / "build" / name, folder / name)
+        shutil.copyfile(folder / BUILD / name, folder / name)
     files.write_json(folder / "size.json", asdict(sizes(elf_files.load(folder / "firmware.elf"))))
     return folder / "firmware.elf"
 

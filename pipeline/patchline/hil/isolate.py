@@ -1,12 +1,14 @@
 """Runs generators in processes of their own and streams what they yield, with a limit on silence.
 
 A firmware that crashes its emulator, or an emulator that hangs, ends as a typed `RunError` and never takes the caller
-down.
+down. The other way round nothing outlives the caller, even where that is killed: the kernel ends the job's process and
+with it the emulator that the job has started (Linux; elsewhere a job notices at its next word).
 """
 
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
@@ -18,7 +20,7 @@ from typing import Any
 
 from patchline.errors import UserError
 from patchline.hil.outcome import RunError
-from patchline.hil.process import STOP_TIMEOUT_S
+from patchline.hil.process import STOP_TIMEOUT_S, die_with
 
 END_TIMEOUT_S = STOP_TIMEOUT_S + 5  # a process that is told to end may have an emulator to stop
 
@@ -44,7 +46,7 @@ def stream(jobs: Sequence[Job], *, silence_s: float) -> Generator[Any, None, Non
     try:
         for job in jobs:
             receiver, sender = _CONTEXT.Pipe(duplex=False)
-            process = _CONTEXT.Process(target=_serve, args=(sender, job), daemon=True)
+            process = _CONTEXT.Process(target=_serve, args=(sender, job, os.getpid()), daemon=True)
             process.start()
             sender.close()
             running[receiver] = process
@@ -97,7 +99,8 @@ def unwind_on_sigterm() -> None:
     signal.signal(signal.SIGTERM, leave)
 
 
-def _serve(sender: Connection, job: Job) -> None:
+def _serve(sender: Connection, job: Job, parent: int) -> None:
+    die_with(parent)
     try:
         values = job.function(*job.args)
         assert isinstance(values, Generator)

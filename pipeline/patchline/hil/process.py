@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import signal
 import socket
 import subprocess
@@ -12,6 +13,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from patchline.hil.outcome import RunError
@@ -27,7 +29,7 @@ _PRCTL = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 class ProcessBoard(ABC):
     """A `link.Link` to an emulator that runs as a child; subclasses start it and read its log.
 
-    On Linux the kernel kills the child when the thread that started it ends, whatever ended that.
+    On Linux the kernel kills the child when the thread that started it ends, whatever ended that (`die_with`).
     """
 
     def __init__(self, name: str) -> None:
@@ -97,7 +99,7 @@ class ProcessBoard(ABC):
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                preexec_fn=_die_with_parent,
+                preexec_fn=partial(die_with, os.getpid()),
             )
 
     def _check_alive(self) -> None:
@@ -120,6 +122,10 @@ class ProcessBoard(ABC):
         return self.explain() or RunError("crash", f"{self._name} ended ({what}): {self._tail()}")
 
 
-def _die_with_parent() -> None:
-    if _PRCTL is not None:
-        _PRCTL(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def die_with(parent: int) -> None:
+    """From now on this process is killed (Linux) when the thread of process `parent` that started it ends."""
+    if _PRCTL is None:
+        return
+    _PRCTL(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it ended before this was said
+        os._exit(1)

@@ -8,8 +8,10 @@ counts instructions.
 
 from __future__ import annotations
 
+import os
 import re
 import socket
+import sys
 import time
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from patchline.hil.process import ProcessBoard
 from patchline.hil.programs import QEMU
 from patchline.targets import Target
 
+UART = "uart"
 POLL_S = 0.05  # how often a starting QEMU is looked at
 ICOUNT = "shift=6,sleep=off"  # sleep=off: an idle core does not wait for the wall clock
 
@@ -45,11 +48,10 @@ class QemuBoard(ProcessBoard):
         if program is None:
             raise UserError(why_not())
         super().__init__("QEMU")
-        path = self._folder / "uart"
         with self._starting(), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-            listener.bind(str(path))
+            _bind(listener, self._folder)
             listener.listen(1)
-            self._start(command(program, elf, target, path))
+            self._start(command(program, elf, target))
             self._uart = self._accept(listener, start_timeout_s)
 
     def _accept(self, listener: socket.socket, timeout_s: float) -> socket.socket:
@@ -76,11 +78,23 @@ class QemuBoard(ProcessBoard):
         )
 
 
-def command(program: str, elf: Elf, target: Target, uart: Path) -> list[str]:
-    """The command line: no display, no monitor, the UART connects to the socket at `uart`."""
+def command(program: str, elf: Elf, target: Target) -> list[str]:
+    """The command line: no display, no monitor, the UART connects to the socket in the folder that it runs in."""
     assert target.qemu is not None
     return [
         program, "-machine", target.qemu.machine, "-kernel", str(elf.path.absolute()), "-icount", ICOUNT,
         "-d", "int,guest_errors", "-display", "none", "-monitor", "none", "-parallel", "none", "-nodefaults",
-        "-chardev", f"socket,id=uart,path={uart},server=off", "-serial", "chardev:uart",
+        "-chardev", f"socket,id=uart,path={UART},server=off", "-serial", "chardev:uart",
     ]  # fmt: skip
+
+
+def _bind(listener: socket.socket, folder: Path) -> None:
+    """A socket's name has room for some 100 bytes and TMPDIR may be longer: Linux names a folder by its descriptor."""
+    if sys.platform != "linux":
+        listener.bind(str(folder / UART))
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        listener.bind(f"/proc/self/fd/{descriptor}/{UART}")
+    finally:
+        os.close(descriptor)

@@ -11,15 +11,22 @@ script are plain text (`platform_text`, `script_text`) and covered by golden tes
 - With `--console` and a pipe as standard input the monitor reads commands from there.
 - Renode deletes every `renode-*` in its temporary folder, and its exit code says nothing: it gets a folder of its own,
   and success is what the protocol says.
+- A script ends at its first error, with the terminal it has opened still open: so its last line logs `READY`.
+- Scripts resolve paths against Renode's own folder, end them at `;` and white space, and know one escape, `\\ `.
+- An access to an address where nothing is only logs a line; reads give 0. It has to be noticed there.
+- Virtual time passes in quanta, and what arrives from outside waits for the next; a UART model schedules an event per
+  character at its own frequency. Both cost seconds an image unless the board's file says otherwise.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
 import socket
 import time
+from decimal import Decimal
 from pathlib import Path
 
 from patchline.errors import UserError
@@ -30,7 +37,24 @@ from patchline.hil.programs import RENODE
 from patchline.targets import Renode, Target
 
 MARK = "patchline-count"
+READY = "patchline-ready"
 LOG_DELAY_S = 3.0
+LOG_POLL_S = 0.1  # how soon a line of the log is noticed while the firmware says nothing
+ERROR_LINES = 3
+
+# The monitor's words for a command that failed; they stand in no log line.
+_REFUSED = re.compile(
+    "There was an error executing command|No such command or device|Could not tokenize|Bad parameters for command|"
+    "No such file"
+)
+_LOGGED = re.compile(r"\[(NOISY|DEBUG|INFO|WARNING|ERROR)\]")
+# "(tag: 'NAME') ReadDoubleWord ..." is a register that the platform knows by name only: the chip has something there.
+_UNMAPPED = re.compile(
+    r"(?:\[[\w.-]+: (?P<pc>0x[0-9A-F]+)\] )?(?<!\) )\b(?P<access>(?:Read|Write)\w+) "
+    r"(?:from|to) non existing peripheral at (?P<address>0x[0-9A-F]+)",
+    re.IGNORECASE,
+)
+_ABORT = re.compile(r"CPU abort|lockup", re.IGNORECASE)
 
 
 def why_not() -> str:
@@ -48,6 +72,8 @@ def platform_text(target: Target) -> str:
     for name in renode.flash:
         lines += [f"{name}:", f"    size: 0x{each:X}", ""]
     lines += ["dwt: Miscellaneous.DWT @ sysbus 0xE0001000", f"    frequency: {mhz * 1_000_000}", ""]
+    if renode.uart_frequency:
+        lines += [f"{target.uart.name}:", f"    frequency: {renode.uart_frequency}", ""]
     if renode.replace_init:
         lines += ["sysbus:", "    init:", '        Tag <0xE0042000, 0xE0042003> "DBGMCU_IDCODE"', ""]
     return "\n".join(lines)
@@ -55,19 +81,21 @@ def platform_text(target: Target) -> str:
 
 def script_text(target: Target, elf: Path, platform: Path, port: int, marks: dict[str, tuple[int, ...]]) -> str:
     """The .resc: machine, firmware, UART on TCP port `port`, hooks at the addresses of `marks` (see `count_marks`)."""
+    quantum = _renode(target).quantum_s
     lines = [
         "using sysbus",
         'mach create "patchline"',
-        f"machine LoadPlatformDescription @{platform}",
-        f"sysbus LoadELF @{elf}",
+        f"machine LoadPlatformDescription {_path(platform)}",
+        f"sysbus LoadELF {_path(elf)}",
         "emulation SetAdvanceImmediately true",
+        *([f'emulation SetGlobalQuantum "{Decimal(str(quantum)):f}"'] if quantum else []),
         f'emulation CreateServerSocketTerminal {port} "uart" false',
         f"connector Connect sysbus.{target.uart.name} uart",
     ]
     for name, addresses in marks.items():
         log = f"self.InfoLog('{MARK} {name} ' + str(self.ExecutedInstructions))"
         lines += [f'cpu AddHook 0x{address:08x} "{log}"' for address in addresses]
-    return "\n".join([*lines, "start", ""])
+    return "\n".join([*lines, "start", f'log "{READY}" 1', ""])
 
 
 def count_marks(elf: Elf) -> dict[str, tuple[int, ...]]:
@@ -100,7 +128,36 @@ def counts(log: str) -> list[int]:
 
 def command(program: str, script: Path) -> list[str]:
     """The command line: no windows, the monitor on the standard streams, the script included from the start."""
-    return [program, "--disable-xwt", "--console", "--plain", "-e", f"include @{script}"]
+    return [program, "--disable-xwt", "--console", "--plain", "-e", f"include {_path(script)}"]
+
+
+def first_fault(log: str, elf: Elf) -> RunError | None:
+    """The first fault that Renode's log tells of: an access to where the board has nothing, or the core's abort."""
+    for line in log.splitlines():
+        unmapped = _UNMAPPED.search(line)
+        if unmapped:
+            what = f"{unmapped['access']} at 0x{int(unmapped['address'], 16):08x}, where the board has nothing"
+            pc, address = unmapped["pc"], unmapped["address"]
+        elif _ABORT.search(line):
+            what = line.strip()
+            patterns = (r"\bPC ?[=:] ?(0x[0-9A-F]+)", r"\bat (0x[0-9A-F]+)")
+            pc, address = (m[1] if (m := re.search(p, line, re.IGNORECASE)) else None for p in patterns)
+        else:
+            continue
+        where = f", at {elf.where(int(pc, 16))}" if pc else ""
+        return RunError("fault", what + where, pc=_number(pc), address=_number(address))
+    return None
+
+
+def _number(text: str | None) -> int | None:
+    return int(text, 16) if text else None
+
+
+def script_error(log: str) -> str:
+    """What Renode says of a command of the script that failed; empty when none did."""
+    lines = [line.strip() for line in log.splitlines() if line.strip() and not _LOGGED.search(line)]
+    first = next((i for i, line in enumerate(lines) if _REFUSED.search(line)), None)
+    return "" if first is None else " / ".join(lines[first : first + ERROR_LINES])
 
 
 class RenodeBoard(ProcessBoard):
@@ -111,17 +168,22 @@ class RenodeBoard(ProcessBoard):
         if program is None:
             raise UserError(why_not())
         super().__init__("Renode")
+        self._elf = elf
         with self._starting():
             temporary = self._folder / "tmp"
             temporary.mkdir()
             platform, script, firmware = (self._folder / name for name in ("board.repl", "board.resc", "firmware.elf"))
-            shutil.copyfile(elf.path, firmware)  # Renode's scripts know no quoting for paths with blanks
+            shutil.copyfile(elf.path, firmware)  # its own folder may have a name that scripts cannot hold
             port = _free_port()
             platform.write_text(platform_text(target))
             script.write_text(script_text(target, firmware, platform, port, count_marks(elf)))
-            self._counted = 0
+            self._counted = self._watched = 0
             self._start(command(program, script), environment={**os.environ, "TMPDIR": str(temporary)})
-            self._uart = self._connect(port, start_timeout_s)
+            self._connect(port, start_timeout_s)
+
+    def read(self, timeout_s: float) -> bytes:
+        self._watch()
+        return super().read(min(timeout_s, LOG_POLL_S))
 
     def instructions(self) -> int | None:
         """Instructions of the last inference by `cpu ExecutedInstructions`; None when no hook logged it.
@@ -133,34 +195,55 @@ class RenodeBoard(ProcessBoard):
             if time.monotonic() > end:
                 return None
             time.sleep(0.02)
+        self._watch()
         self._counted = len(found)
         return found[-1]
 
     def explain(self) -> RunError | None:
         """An access outside of the platform's memories, or an abort of the core, as Renode logged it."""
-        for line in self._text().splitlines():
-            if re.search(r"CPU abort|non[- ]existing peripheral|PC=.* lockup|Lockup", line, re.IGNORECASE):
-                address = re.search(r"\b0x[0-9A-Fa-f]{6,8}\b", line)
-                return RunError("fault", line.strip(), address=int(address[0], 16) if address else None)
-        return None
+        return first_fault(self._text(), self._elf)
 
-    def _connect(self, port: int, timeout_s: float) -> socket.socket:
+    def _watch(self) -> None:
+        """Raises the first fault in what was logged since the last call: Renode goes on where a board would not."""
+        with (self._folder / "log").open("rb") as log:
+            log.seek(self._watched)
+            lines = log.read().rpartition(b"\n")[0]
+        self._watched += len(lines)
+        if found := first_fault(lines.decode(errors="replace"), self._elf):
+            raise found
+
+    def _connect(self, port: int, timeout_s: float) -> None:
+        """Open the UART as soon as Renode offers it, then wait until the script has run to its end."""
         end = time.monotonic() + timeout_s
         while time.monotonic() < end:
             self._check_alive()
-            if "There was an error executing command" in self._text():
-                break
-            try:
-                return socket.create_connection(("127.0.0.1", port), timeout=1)
-            except OSError:
-                time.sleep(0.1)
-        raise RunError("crash", f"Renode did not open its UART within {timeout_s:g} s: {self._tail()}")
+            log = self._text()
+            if error := script_error(log):
+                raise RunError("crash", f"Renode does not take the script: {error}")
+            if self._uart is not None and READY in log:
+                return
+            if self._uart is None:
+                with contextlib.suppress(OSError):
+                    self._uart = socket.create_connection(("127.0.0.1", port), timeout=1)
+            time.sleep(0.05)
+        raise RunError("crash", f"Renode did not come to the end of its script within {timeout_s:g} s: {self._tail()}")
 
 
 def _renode(target: Target) -> Renode:
     if target.renode is None:
         raise UserError(f"Renode has no platform for {target.name}; its emulators: {', '.join(target.emulators)}")
     return target.renode
+
+
+def _path(path: Path) -> str:
+    """`path` as a script takes it. Raises UserError for a name that scripts cannot hold."""
+    text = str(path)
+    if re.search(r"[;\\]|[^\S ]", text):
+        raise UserError(
+            f"Renode's scripts cannot name {text!r}: "
+            "set TMPDIR to a folder without backslash, semicolon, tab or line break"
+        )
+    return "@" + text.replace(" ", "\\ ")
 
 
 def _free_port() -> int:

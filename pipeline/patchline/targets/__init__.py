@@ -80,6 +80,8 @@ class Renode:
     sram: str = "sram"  # names of the memories in the platform
     flash: tuple[str, ...] = ("flash",)
     replace_init: bool = False  # drop the platform's own commands, which download a register description
+    uart_frequency: Annotated[int, Field(gt=0, lt=2**32)] | None = None  # of a UART model that has this setting
+    quantum_s: Annotated[float, Field(ge=1e-6, le=1)] | None = None  # virtual time between looks at the world outside
 
 
 @dataclass(frozen=True, config=_STRICT)
