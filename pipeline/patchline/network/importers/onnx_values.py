@@ -36,6 +36,10 @@ class Node:
     def float(self, key: str, default: float) -> float:
         return float(self.attributes.get(key, default))
 
+    def text(self, key: str, default: str) -> str:
+        value = self.attributes.get(key, default)
+        return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
 
 @dataclass(frozen=True, eq=False)
 class Const:
