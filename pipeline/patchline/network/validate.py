@@ -126,7 +126,8 @@ def _check_requant(op: Op, requant: Requant, entries: int) -> None:
     low, high = (0, 31) if requant.rule == "single" else (-31, 30)
     _require(requant.rule in ("single", "tflite", "tflite_once"), op.name, f"has the rule {requant.rule}")
     _require(bool(np.all((requant.shifts >= low) & (requant.shifts <= high))), op.name, "has shifts out of range")
-    _require(bool(np.all(requant.multipliers >= 0)), op.name, "has negative multipliers")
+    positive = bool(np.all(requant.multipliers >= 0))
+    _require(positive or requant.rule != "single", op.name, "has negative multipliers")
 
 
 def _table(op: Op, table: np.ndarray) -> None:

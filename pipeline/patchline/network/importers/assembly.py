@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from patchline.network import arithmetic
 from patchline.network.importers.problems import UnsupportedError
 from patchline.network.importers.views import Spatial, View, image, spatial
 from patchline.network.ir import Conv, Depthwise, Int8Array, Network, Op, Requant, Tensor
@@ -141,10 +142,10 @@ def output_of(view: View) -> str:
     return view.tensor
 
 
-def check_range(largest: float, requant: Requant) -> None:
-    """Raise UnsupportedError if accumulators up to `largest` in magnitude could leave int32, left shift included."""
-    left = int(np.maximum(requant.shifts, 0).max(initial=0))
-    if largest * 2.0**left >= 2**31:
+def check_range(largest: NDArray[np.float64] | float, requant: Requant) -> None:
+    """Raise UnsupportedError if accumulators up to `largest` in magnitude (one number, or one per channel) could leave
+    int32, left shift included."""
+    if np.any(largest * 2.0 ** np.maximum(requant.shifts, 0) >= 2.0**31):
         raise UnsupportedError(
             "its sums could overflow 32 bits",
             "the output scale is far too small for these weights, or the layer has too many inputs: quantise again",
@@ -161,13 +162,12 @@ def emit_convolution(
         raise UnsupportedError(
             "its weights minus their zero point do not fit int8", "quantise weights symmetrically (QInt8)"
         )
-    if np.abs(bias).max(initial=0) >= 2**31:
+    if bias.min(initial=0) < -(2**31) or bias.max(initial=0) >= 2**31:
         raise UnsupportedError("its bias does not fit 32 bits", "quantise the model again")
-    magnitude = np.abs(weights).sum(axis=(0, 1) if depthwise else (1, 2, 3)) * 255 + np.abs(bias)
-    check_range(float(magnitude.max()), requant)
-    channels = weights.shape[2] if depthwise else weights.shape[0]
+    by_channel = weights.transpose(2, 0, 1) if depthwise else weights
+    check_range(arithmetic.largest_sum(by_channel, bias, assembly.zero_of(source)).astype(np.float64), requant)
     return assembly.emit(
-        Depthwise if depthwise else Conv, name, (source,), (*window.out, channels), scale, zero_point,
+        Depthwise if depthwise else Conv, name, (source,), (*window.out, len(by_channel)), scale, zero_point,
         weights=np.ascontiguousarray(weights.astype(np.int8)), bias=bias.astype(np.int32), requant=requant,
         stride=window.stride, pad=window.pad, clamp=clamp,
     )  # fmt: skip
