@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from patchline import targets
-from patchline.network import validate
-from patchline.network.ir import Conv, Depthwise, Network, Requant, Tensor
+from patchline.network import fixedpoint, validate
+from patchline.network.ir import Conv, Depthwise, Network, Requant, Softmax, Tensor
 from patchline.schedule import layer_plan
 from random_maps import map_networks
 from random_operators import operator_networks
@@ -49,3 +49,15 @@ def test_negative_multipliers_round_halves_away_from_zero(check_on_host, emulate
     validate.check(network)
     images = np.random.default_rng(0).integers(-128, 128, (2, 8, 8, channels)).astype(np.int8)
     check_on_host(network, layer_plan(network, TARGET, "pulled"), images, emulate_dsp=emulate_dsp)
+
+
+@pytest.mark.parametrize("channels", [512, 4096, 8191])
+def test_softmax_of_as_many_channels_as_its_sum_can_hold(check_on_host, channels):
+    op = Softmax("softmax", ("input",), "y", exp_table=fixedpoint.softmax_exp_table(0.05))
+    tensors = {name: Tensor(name, 2, 1, channels, 0.05, 3) for name in ("input", "y")}
+    network = Network("softmax", "input", ("y",), tensors, (op,))
+    validate.check(network)
+    images = np.random.default_rng(0).integers(-128, 128, (3, 2, 1, channels)).astype(np.int8)
+    images[0] = 5  # every channel adds 2^19
+    images[1, ..., 1:] = -128
+    check_on_host(network, layer_plan(network, TARGET, "pulled"), images, emulate_dsp=False)

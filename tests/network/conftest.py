@@ -97,7 +97,7 @@ class TfliteModel:
         )
 
     def finish(self, inputs: list[int], outputs: list[int], old_codes: bool = True) -> bytes:
-        """The file. Without `old_codes` the operators' numbers stand only in the new field, as some tools write them."""
+        """The file. Without `old_codes` the operators' numbers stand only in the new field, as some tools do it."""
         import flatbuffers
         import tflite
 

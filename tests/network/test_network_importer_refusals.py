@@ -10,10 +10,11 @@ import pytest
 from onnx import TensorProto, helper
 
 from patchline.errors import UserError
-from patchline.network import reference
+from patchline.network import fixedpoint, reference, validate
 from patchline.network.importers import load_network
 from patchline.network.importers.onnx import from_onnx
 from patchline.network.importers.tflite import from_tflite
+from patchline.network.ir import Network, NetworkError, Softmax, Tensor
 
 
 def small_onnx(onnx_model, folder: Path) -> onnx.ModelProto:
@@ -76,6 +77,22 @@ def test_an_output_in_an_order_that_no_shape_expresses_is_refused(onnx_model, tm
     m.nodes.pop()
     turned = m.op("Flatten", m.op("Transpose", a, perm=[0, 2, 3, 1]))
     assert from_onnx(m.quantised(tmp_path, turned)).tensors["flatten2"].shape == (6, 6, 4)
+
+
+def test_a_softmax_whose_sum_leaves_32_bits_is_refused(onnx_model, tflite_model, tmp_path) -> None:
+    said = r"is a softmax over 8192 channels; above 8191 its sum can leave 32 bits"
+    t = tflite_model()
+    x = t.tensor([1, 8192], 0.04, -11)
+    y = t.op("SOFTMAX", [x], t.tensor([1, 8192], 1 / 256, -128), "SoftmaxOptions", Beta=1.0)
+    with pytest.raises(UserError, match=said):
+        from_tflite(t.finish([x], [y]))
+    m = onnx_model([1, 8192])
+    with pytest.raises(UserError, match=said):
+        from_onnx(m.quantised(tmp_path, m.op("Softmax", "x")))
+    tensors = {name: Tensor(name, 1, 1, 8192, 0.05, 3) for name in ("x", "y")}
+    op = Softmax("softmax", ("x",), "y", exp_table=fixedpoint.softmax_exp_table(0.05))
+    with pytest.raises(NetworkError, match=f"softmax: {said}"):
+        validate.check(Network("n", "x", ("y",), tensors, (op,)))
 
 
 def onnx_variants(model: onnx.ModelProto) -> dict[str, onnx.ModelProto]:

@@ -187,7 +187,7 @@ FUNCTIONS = ["QUANTIZE", "RELU", "RELU6", "LEAKY_RELU"]
 @given(a=SCALES, b=SCALES, y=SCALES, data=st.data())
 def test_arithmetic_with_a_number_and_functions(tflite_model, run_tflite, code, a, b, y, data) -> None:
     zeros = [data.draw(st.sampled_from([-128, 127, 0, -3, 40])) for _ in range(3)]
-    assume(2.0**-14 < a * b / y and max(a, b) / y < 2.0**5)
+    assume(a * b / y > 2.0**-14 and max(a, b) / y < 2.0**5)
     assume((a, zeros[0]) != (y, zeros[2]))  # else it may be no operator at all
     m = tflite_model()
     x, out = m.tensor([1, 16, 16, 1], a, zeros[0]), m.tensor([1, 16, 16, 1], y, zeros[2])

@@ -18,8 +18,8 @@ Int32Array = NDArray[np.int32]
 
 Rule = Literal["single", "tflite", "tflite_once"]
 """Rounding rule of a requantisation: `single` is Patchline's own (one 64-bit product, one rounding), `tflite` is
-TensorFlow Lite's reference rule (doubling high multiply, then a rounding shift); `tflite_once` takes constants of the same
-form but rounds once, halves up: that is how TensorFlow Lite's fully connected kernel, which rounds in float64, is met."""
+TensorFlow Lite's reference rule (doubling high multiply, then a rounding shift); `tflite_once` takes constants of the
+same form but rounds once, halves up: so TensorFlow Lite's fully connected kernel, which rounds in float64, is met."""
 
 
 class NetworkError(ValueError):

@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from patchline.network import arithmetic
+from patchline.network import arithmetic, fixedpoint, validate
 from patchline.network.importers.problems import UnsupportedError
 from patchline.network.importers.views import Spatial, View, image, spatial
-from patchline.network.ir import Conv, Depthwise, Int8Array, Network, Op, Requant, Tensor
+from patchline.network.ir import Conv, Depthwise, Int8Array, Network, Op, Requant, Softmax, Tensor
 
 MAX_TENSOR_BYTES = 1 << 28
 MAX_NAME = 40
+
+SOFTMAX_OUTPUT = (1 / 256, -128)
 
 Function = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
@@ -171,6 +173,17 @@ def emit_convolution(
         weights=np.ascontiguousarray(weights.astype(np.int8)), bias=bias.astype(np.int32), requant=requant,
         stride=window.stride, pad=window.pad, clamp=clamp,
     )  # fmt: skip
+
+
+def emit_softmax(assembly: Assembly, name: str, source: str, beta: float = 1.0) -> str:
+    """Append a softmax over the channels of `source`; its output has SOFTMAX_OUTPUT's scale and zero point."""
+    tensor = assembly.tensors[source]
+    if tensor.channels > fixedpoint.SOFTMAX_MAX_CHANNELS:
+        raise UnsupportedError(
+            validate.softmax_limit(tensor.channels), "end the model before it; the largest value is the same there"
+        )
+    table = fixedpoint.softmax_exp_table(tensor.scale, beta)
+    return assembly.emit(Softmax, name, (source,), tensor.shape, *SOFTMAX_OUTPUT, exp_table=table)
 
 
 @dataclass(frozen=True)

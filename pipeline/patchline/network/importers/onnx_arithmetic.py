@@ -8,12 +8,14 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from patchline.network import arithmetic, fixedpoint
+from patchline.network import arithmetic
 from patchline.network.importers import functions
 from patchline.network.importers.assembly import (
+    SOFTMAX_OUTPUT,
     Assembly,
     Function,
     check_range,
+    emit_softmax,
     table_of,
 )
 from patchline.network.importers.onnx_convolutions import affine
@@ -34,7 +36,7 @@ from patchline.network.importers.onnx_values import (
 )
 from patchline.network.importers.problems import UnsupportedError
 from patchline.network.importers.views import View
-from patchline.network.ir import Add, Concat, Lookup, Mul, Softmax
+from patchline.network.ir import Add, Concat, Lookup, Mul
 
 
 def function_of(assembly: Assembly, node: Node, value: Value | None, function: Function) -> Pending:
@@ -97,12 +99,11 @@ def softmax(assembly: Assembly, node: Node, inputs: Inputs, opset: int) -> Value
     spread = view.dims[axis + 1 :] if opset < 13 else ()  # before opset 13 all dimensions from `axis` on count as one
     if not view.dims[axis] or view.dims[axis] != view.whole("C") or any(spread):
         raise UnsupportedError("it does not run over the channels", "apply softmax along the channel axis only")
-    source, natural = view.tensor, (1 / 256, -128)
+    source, natural = view.tensor, SOFTMAX_OUTPUT
 
     def emit(scale: float, zero_point: int, clamp: tuple[int, int]) -> str:
-        table = fixedpoint.softmax_exp_table(assembly.scale_of(source))
+        result = emit_softmax(assembly, node.name, source)
         hwc = assembly.tensors[source].shape
-        result = assembly.emit(Softmax, node.name, (source,), hwc, *natural, exp_table=table)
         if (scale, zero_point) == natural and clamp == FULL:
             return result
         rescale = np.clip(table_of(lambda x: x, *natural, scale, zero_point), *clamp)

@@ -25,7 +25,6 @@ from patchline.network.importers.onnx_values import (
 )
 from patchline.network.importers.problems import UnsupportedError
 
-
 ATTRIBUTES = {
     "QuantizeLinear": ("axis", "block_size", "output_dtype", "precision", "saturate"),
     "DequantizeLinear": ("axis", "block_size", "output_dtype"),

@@ -6,12 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from patchline.network import arithmetic, fixedpoint
+from patchline.network import arithmetic
 from patchline.network.importers import tflite_tables
 from patchline.network.importers.assembly import (
+    SOFTMAX_OUTPUT,
     WindowPair,
     check_range,
     emit_convolution,
+    emit_softmax,
 )
 from patchline.network.importers.problems import UnsupportedError
 from patchline.network.importers.tflite_file import FileOp
@@ -26,7 +28,7 @@ from patchline.network.importers.tflite_state import (
     output_of,
 )
 from patchline.network.importers.views import View
-from patchline.network.ir import Add, Concat, Int8Array, Lookup, Mul, Softmax
+from patchline.network.ir import Add, Concat, Int8Array, Lookup, Mul
 
 
 def add(state: State, op: FileOp) -> Value:
@@ -201,10 +203,9 @@ def softmax(state: State, op: FileOp) -> Value:
     view, out = state.view(op, 0), output_of(op)
     if not view.dims or not view.dims[-1] or view.dims[-1] != view.whole("C"):
         raise UnsupportedError("it does not run over the channels", "apply softmax along the channel axis only")
-    if (out.scale, out.zero) != (1 / 256, -128):
+    if (out.scale, out.zero) != SOFTMAX_OUTPUT:
         raise UnsupportedError(f"its output scale is {out.scale}, not 1/256", INTEGER)
-    table = fixedpoint.softmax_exp_table(state.assembly.scale_of(view.tensor), float(op.option("Beta", 1.0)))
-    name = state.assembly.emit(Softmax, op.name, (view.tensor,), view.hwc, out.scale, out.zero, exp_table=table)
+    name = emit_softmax(state.assembly, op.name, view.tensor, float(op.option("Beta", 1.0)))
     return Value(view.named(name), "INT8")
 
 

@@ -221,8 +221,8 @@ def _op(index: int, op: Any, codes: list[Any], tensors: list[FileTensor]) -> Fil
 def _operator_number(code: Any) -> int:
     """TFLite's own rule: the larger of the old 8-bit field (127 for codes that do not fit) and of the new one.
 
-    Old files have only the old field, some new ones only the new. The bindings' BuiltinCode() answers with the old field
-    for codes below 127, so the new one is read here.
+    Old files have only the old field, some new ones only the new. The bindings' BuiltinCode() answers with the old
+    field for codes below 127, so the new one is read here.
     """
     offset = code._tab.Offset(NEW_CODE_SLOT)
     new = code._tab.Get(number_types.Int32Flags, code._tab.Pos + offset) if offset else 0

@@ -7,8 +7,6 @@ give the same).
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -95,12 +93,15 @@ def _plain(
     ends = [np.where(wraps, LEAST, low), np.where(wraps, MOST, high)]
     first, last = (requantise(end, requant, zero, clamp).astype(np.int64) for end in ends)
     constant = first == last  # requantising is monotonous
-    multipliers, shifts = requant.multipliers.astype(np.int64), requant.shifts
+    multipliers = requant.multipliers.astype(np.int64)
     turned = (multipliers < 0) & (multipliers > LEAST) & (rows.min(axis=1) > -128) & (bias > LEAST)
     sign = np.where(turned, -1, 1)
     # 4 * steps, times 2^30 / 2^31, shifted right by 1: steps, with nothing to round
     bias = np.where(constant, 4 * (first - zero), sign * bias)
-    multipliers = np.where(constant, 1 << 30, sign * multipliers).astype(np.int32)
-    shifts = np.where(constant, -1, shifts).astype(np.int32)
     weights = weights * np.where(constant, 0, sign).reshape(-1, *(1,) * (weights.ndim - 1))
-    return weights, bias, replace(requant, multipliers=multipliers, shifts=shifts)
+    simple = Requant(
+        np.where(constant, 1 << 30, sign * multipliers).astype(np.int32),
+        np.where(constant, -1, requant.shifts).astype(np.int32),
+        requant.rule,
+    )
+    return weights, bias, simple
