@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from patchline.network import arithmetic, fixedpoint, validate
-from patchline.network.importers.problems import UnsupportedError
+from patchline.network.importers.problems import OrderError, UnsupportedError
 from patchline.network.importers.views import Spatial, View, image, spatial
 from patchline.network.ir import Conv, Depthwise, Int8Array, Network, Op, Requant, Softmax, Tensor
 
@@ -31,6 +31,7 @@ class Assembly:
         self.input = ""
         self.tensors: dict[str, Tensor] = {}
         self.ops: list[Op] = []
+        self.guessed: set[str] = set()
         self._names: set[str] = set()
 
     def finish(self, outputs: tuple[str, ...]) -> Network:
@@ -48,6 +49,12 @@ class Assembly:
         output = self._tensor(name, hwc, scale, zero_point)
         self.ops.append(kind(output, inputs, output, **fields))
         return output
+
+    def guess(self, name: str, hwc: tuple[int, int, int], scale: float, zero_point: int) -> str:
+        """A tensor in the place of one that a refused node would make, so that the nodes behind it can be checked."""
+        tensor = self._tensor(name, hwc, scale, zero_point)
+        self.guessed.add(tensor)
+        return tensor
 
     def scale_of(self, tensor: str) -> float:
         return self.tensors[tensor].scale
@@ -137,7 +144,7 @@ def output_of(view: View) -> str:
     whole axes is the reader's to undo, but an order that no shape expresses is refused."""
     plain = all(not dim or any(dim == view.whole(letter) for letter in "HWC") for dim in view.dims)
     if not (view.in_order or plain):
-        raise UnsupportedError(
+        raise OrderError(
             "it is reshaped so that its values would come in another order than (height, width, channel)",
             "end the model before that reshape and do it in the application",
         )

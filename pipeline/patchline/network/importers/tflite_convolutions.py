@@ -14,7 +14,7 @@ from patchline.network.importers.assembly import (
     dense_weights,
     emit_convolution,
 )
-from patchline.network.importers.problems import UnsupportedError
+from patchline.network.importers.problems import OrderError, UnsupportedError
 from patchline.network.importers.tflite_file import FileOp
 from patchline.network.importers.tflite_state import (
     INTEGER,
@@ -115,7 +115,7 @@ def fully_connected(state: State, op: FileOp) -> Value:
     elif flat.dims[1] == view.whole("C"):
         kernel, size, arranged = (1, 1), view.hwc[:2], values.reshape(channels, 1, 1, -1)
     else:
-        raise UnsupportedError("it works on a part of rows, columns and channels", "flatten the whole image")
+        raise OrderError("it works on a part of rows, columns and channels", "flatten the whole image")
     window = WindowPair(kernel, (1, 1), (0, 0), size)
     name = emit_convolution(
         assembly, op.name, view.tensor, arranged, bias, requant, window, out.scale, out.zero, clamp
