@@ -62,7 +62,9 @@ class Maker:
         rule = self.draw(st.sampled_from(["single", "single", "tflite", "tflite_once"]))
         spread = 10.0 ** self.rng.uniform(-2, 1, entries) / (60 * np.sqrt(fan_in))
         if rule != "single":
-            return arithmetic.tflite_requant(np.minimum(spread, 0.9), rule)
+            # a channel's scale may be negative in TFLite
+            signs = self.rng.choice([1, -1], entries) if self.draw(st.booleans()) else 1
+            return arithmetic.tflite_requant(np.minimum(spread, 0.9) * signs, rule)
         large = self.draw(st.booleans())  # a multiplier above 0.5 shifts the accumulator left
         return arithmetic.single_requant(spread * (400 if large else 1))
 

@@ -96,7 +96,8 @@ class TfliteModel:
             shape or t["shape"], t["scale"] if scale is None else scale, t["zero"] if zero is None else zero
         )
 
-    def finish(self, inputs: list[int], outputs: list[int]) -> bytes:
+    def finish(self, inputs: list[int], outputs: list[int], old_codes: bool = True) -> bytes:
+        """The file. Without `old_codes` the operators' numbers stand only in the new field, as some tools do it."""
         import flatbuffers
         import tflite
 
@@ -136,12 +137,9 @@ class TfliteModel:
         operator_codes = []
         for code in codes:
             number = getattr(tflite.BuiltinOperator, code)
-            operator_codes.append(
-                table(
-                    "OperatorCode", DeprecatedBuiltinCode=min(number, 127), BuiltinCode=number,
-                    Version=versions.get(code, 2 if code not in ONLY_VERSION_1 else 1),
-                )
-            )  # fmt: skip
+            old = {"DeprecatedBuiltinCode": min(number, 127)} if old_codes else {}
+            version = versions.get(code, 2 if code not in ONLY_VERSION_1 else 1)
+            operator_codes.append(table("OperatorCode", **old, BuiltinCode=number, Version=version))
         operators = []
         for code, ins, outs, options, fields in self.ops:
             extra: dict[str, Any] = {}

@@ -10,10 +10,11 @@ import pytest
 from onnx import TensorProto, helper
 
 from patchline.errors import UserError
-from patchline.network import reference
+from patchline.network import fixedpoint, reference, validate
 from patchline.network.importers import load_network
 from patchline.network.importers.onnx import from_onnx
 from patchline.network.importers.tflite import from_tflite
+from patchline.network.ir import Network, NetworkError, Softmax, Tensor
 
 
 def small_onnx(onnx_model, folder: Path) -> onnx.ModelProto:
@@ -25,7 +26,8 @@ def small_onnx(onnx_model, folder: Path) -> onnx.ModelProto:
     return m.quantised(folder, m.dense(d, 128, 4), m.conv(b, 4, 3, (1, 1)))
 
 
-def small_tflite(tflite_model) -> bytes:
+def small_tflite(tflite_model, renamed: tuple[int, ...] = ()) -> bytes:
+    """With the operators at the places `renamed` called TRANSPOSE_CONV, which is not supported."""
     m = tflite_model()
     x = m.tensor([1, 8, 8, 3], 0.04, -11)
     y = m.conv(x, 4, act=1)
@@ -34,6 +36,8 @@ def small_tflite(tflite_model) -> bytes:
     flat = m.op("RESHAPE", [y, m.constant(np.array([1, 64], np.int32))], m.like(y, [1, 64]), "ReshapeOptions")
     mean = m.op("MEAN", [y, m.constant(np.array([1, 2], np.int32))], m.tensor([1, 4], 0.1, 3), "ReducerOptions")
     soft = m.op("SOFTMAX", [m.dense(flat, 5)], m.tensor([1, 5], 1 / 256, -128), "SoftmaxOptions", Beta=1.0)
+    for at in renamed:
+        m.ops[at] = ("TRANSPOSE_CONV", *m.ops[at][1:3], "", {})
     return m.finish([x], [soft, mean])
 
 
@@ -62,9 +66,82 @@ def test_unsupported_tflite_operators_are_listed_with_a_remedy(tflite_model) -> 
     with pytest.raises(UserError) as caught:
         from_tflite(m.finish([x], [b, c, d]), "net")
     text = str(caught.value)
-    for part in ("(TRANSPOSE_CONV): this operator", "from 3 to 6 channels", "averages over channels"):
+    for part in ("(TRANSPOSE_CONV): this operator", "from 3 to 6 channels", "averages over channels", "(ABS): this op"):
         assert part in text
-    assert text.count("\n  - ") == 3  # what only follows from these is not repeated
+    assert "(SOFTMAX): its output scale is 0.05" in text and text.count("\n  - ") == 5
+
+
+def problems_of(load) -> list[str]:
+    with pytest.raises(UserError) as caught:
+        load()
+    return str(caught.value).split("\n  - ")[1:]
+
+
+def test_what_stands_behind_a_refused_tflite_operator_is_checked(tflite_model) -> None:
+    m = tflite_model()
+    x = m.tensor([1, 8, 8, 3], 0.04, -11)
+    y = m.op("TRANSPOSE_CONV", [x], m.tensor([1, 16, 16, 4], 0.05, 3))
+    y = m.op("ABS", [m.conv(y, 4)], m.tensor([1, 16, 16, 4], 0.05, 3))
+    y = m.depthwise(y, multiplier=2)
+    y = m.op("RESHAPE", [y, m.constant(np.array([1, 2048], np.int32))], m.like(y, [1, 2048]), "ReshapeOptions")
+    y = m.dense(m.op("SIN", [y], m.tensor([1, 2048], 0.02, type="FLOAT32")), 3)  # of a FLOAT32 nothing more is known
+    found = problems_of(lambda: from_tflite(m.finish([x], [m.op("ABS", [y], m.like(y))])))
+    assert [p.split(": ")[0].split()[1] for p in found] == [
+        "(TRANSPOSE_CONV)", "(ABS)", "(DEPTHWISE_CONV_2D)", "(SIN)", "(ABS)",
+    ]  # fmt: skip
+
+
+def test_what_stands_behind_a_refused_onnx_node_is_checked(onnx_model, tmp_path) -> None:
+    m = onnx_model([1, 3, 12, 12])
+    a = m.op("Sin", m.conv("x", 3, 4))
+    b = m.conv(a, 4, 4, dilations=[2, 2])
+    c = m.op("Relu", m.conv(m.op("Cos", b), 4, 4, (3, 3), 2))
+    d = m.dense(m.op("Flatten", c), 64, 3)
+    found = problems_of(lambda: from_onnx(m.quantised(tmp_path, m.op("Erf", d))))
+    assert [p.split(": ")[0].split()[1] for p in found] == ["(Sin)", "(Conv)", "(Cos)", "(Conv)", "(Erf)"]
+
+
+@pytest.mark.parametrize("places", [*((i,) for i in range(9)), (1, 5), (0, 3, 7)])
+def test_a_refused_tflite_operator_brings_no_other_down(tflite_model, places: tuple[int, ...]) -> None:
+    found = problems_of(lambda: from_tflite(small_tflite(tflite_model, places)))
+    assert len(found) == len(places) and all("(TRANSPOSE_CONV): this operator is not" in p for p in found)
+
+
+def test_a_refused_onnx_node_brings_no_other_down(onnx_model, tmp_path) -> None:
+    model = small_onnx(onnx_model, tmp_path)
+    own = [node for node in model.graph.node if not node.op_type.endswith("Linear")]
+    rng = np.random.default_rng(0)
+    for places in [*([i] for i in range(len(own))), *(rng.choice(len(own), 3, replace=False) for _ in range(6))]:
+        kinds = [own[i].op_type for i in places]
+        for i in places:
+            own[i].op_type = "NonMaxSuppression"
+        found = problems_of(lambda: from_onnx(model))
+        assert len(found) == len(places) and all("(NonMaxSuppression): this op" in p for p in found), found
+        for i, kind in zip(places, kinds, strict=True):
+            own[i].op_type = kind
+    assert from_onnx(model).ops
+
+
+def test_nodes_are_checked_even_where_the_input_is_refused(onnx_model, tmp_path) -> None:
+    m = onnx_model([1, 3, 12, 12])
+    model = m.quantised(tmp_path, m.op("Sin", m.conv("x", 3, 4)))
+    model.graph.input[0].type.tensor_type.shape.dim[2].dim_param = "height"
+    found = problems_of(lambda: from_onnx(model))
+    assert len(found) == 2 and "fixed input shape" in found[0] and "(Sin)" in found[1]
+
+
+def test_what_cannot_be_built_is_named_where_it_stands(onnx_model, tmp_path) -> None:
+    """A convolution is only built at its QuantizeLinear; the message names the convolution."""
+    m = onnx_model([1, 3, 12, 12])
+    y = m.conv("x", 3, 4)
+    model = m.quantised(tmp_path, m.conv(y, 4, 4, (1, 1)))
+    last = next(node for node in model.graph.node if node.op_type == "QuantizeLinear" and node.input[0] == y)
+    tiny = onnx.numpy_helper.from_array(np.float32(1e-12), "tiny")
+    model.graph.initializer.append(tiny)
+    for node in model.graph.node:
+        node.input[:] = ["tiny" if name == last.input[1] else name for name in node.input]
+    found, *_ = problems_of(lambda: from_onnx(model))
+    assert found.startswith("n_conv0 (Conv): ")
 
 
 def test_an_output_in_an_order_that_no_shape_expresses_is_refused(onnx_model, tmp_path) -> None:
@@ -76,6 +153,22 @@ def test_an_output_in_an_order_that_no_shape_expresses_is_refused(onnx_model, tm
     m.nodes.pop()
     turned = m.op("Flatten", m.op("Transpose", a, perm=[0, 2, 3, 1]))
     assert from_onnx(m.quantised(tmp_path, turned)).tensors["flatten2"].shape == (6, 6, 4)
+
+
+def test_a_softmax_whose_sum_leaves_32_bits_is_refused(onnx_model, tflite_model, tmp_path) -> None:
+    said = r"is a softmax over 8192 channels; above 8191 its sum can leave 32 bits"
+    t = tflite_model()
+    x = t.tensor([1, 8192], 0.04, -11)
+    y = t.op("SOFTMAX", [x], t.tensor([1, 8192], 1 / 256, -128), "SoftmaxOptions", Beta=1.0)
+    with pytest.raises(UserError, match=said):
+        from_tflite(t.finish([x], [y]))
+    m = onnx_model([1, 8192])
+    with pytest.raises(UserError, match=said):
+        from_onnx(m.quantised(tmp_path, m.op("Softmax", "x")))
+    tensors = {name: Tensor(name, 1, 1, 8192, 0.05, 3) for name in ("x", "y")}
+    op = Softmax("softmax", ("x",), "y", exp_table=fixedpoint.softmax_exp_table(0.05))
+    with pytest.raises(NetworkError, match=f"softmax: {said}"):
+        validate.check(Network("n", "x", ("y",), tensors, (op,)))
 
 
 def onnx_variants(model: onnx.ModelProto) -> dict[str, onnx.ModelProto]:

@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import pytest
 
+from patchline.errors import UserError
 from patchline.network import reference
 from patchline.network.importers.onnx import from_onnx
 from patchline.network.ir import Conv, Depthwise, GlobalPool, Lookup, Mul, Network, Pad
@@ -248,3 +249,74 @@ def test_a_free_batch_size_is_taken_as_one(onnx_model, tmp_path) -> None:
     model = m.quantised(tmp_path, m.conv("x", 3, 6))
     model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "batch"
     assert from_onnx(model).tensors["x"].shape == (8, 8, 3)
+
+
+def qdq_graph(
+    quantise: dict, dequantise: dict, zero: list | np.ndarray | None = None, opset: int = 21
+) -> onnx.ModelProto:
+    """One 1x1 convolution; its input's QuantizeLinear and DequantizeLinear have these attributes and this zero point
+    (None: none, an empty list: an empty name in its place)."""
+    helper, kind = onnx.helper, onnx.TensorProto
+    arrays = {
+        "s": np.float32(0.02), "sy": np.float32(0.03), "zy": np.int8(3), "ws": np.float32(0.01), "wz": np.int8(0),
+        "w": np.random.default_rng(0).integers(-127, 128, (4, 3, 1, 1)).astype(np.int8),
+    }  # fmt: skip
+    name = [] if zero is None else ["z"] if len(np.atleast_1d(zero)) else [""]
+    if name == ["z"]:
+        arrays["z"] = np.asarray(zero)
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s", *name], ["xq"], **quantise),
+        helper.make_node("DequantizeLinear", ["xq", "s", *name], ["xd"], **dequantise),
+        helper.make_node("DequantizeLinear", ["w", "ws", "wz"], ["wd"]),
+        helper.make_node("Conv", ["xd", "wd"], ["c"]),
+        helper.make_node("QuantizeLinear", ["c", "sy", "zy"], ["yq"]),
+        helper.make_node("DequantizeLinear", ["yq", "sy", "zy"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes, "g", [helper.make_tensor_value_info("x", kind.FLOAT, [1, 3, 8, 8])],
+        [helper.make_tensor_value_info("y", kind.FLOAT, None)],
+        [onnx.numpy_helper.from_array(np.asarray(array), key) for key, array in arrays.items()],
+    )  # fmt: skip
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
+
+
+INT8, UINT8 = onnx.TensorProto.INT8, onnx.TensorProto.UINT8
+
+
+@pytest.mark.parametrize(
+    ("quantise", "zero", "wanted"),
+    [
+        ({"output_dtype": INT8}, None, 0), ({"output_dtype": UINT8}, None, -128), ({}, None, -128),
+        ({"output_dtype": INT8}, [], 0), ({"output_dtype": INT8}, np.int8(-7), -7), ({}, np.uint8(3), -125),
+        ({"axis": 1, "saturate": 1}, np.int8(5), 5),
+    ],
+)  # fmt: skip
+def test_the_type_of_a_quantised_tensor(quantise: dict, zero, wanted: int) -> None:
+    network = agree(qdq_graph(quantise, {}, zero), equal=0.97)
+    assert network.tensors[network.input].zero_point == wanted
+
+
+@pytest.mark.parametrize(
+    ("quantise", "dequantise", "zero", "said"),
+    [
+        ({"output_dtype": onnx.TensorProto.INT16}, {}, None, "quantises to int16"),
+        ({"output_dtype": onnx.TensorProto.FLOAT8E4M3FN}, {}, None, "quantises to float8e4m3fn"),
+        ({"output_dtype": 977}, {}, None, "quantises to type 977"),
+        ({"output_dtype": INT8}, {}, np.uint8(3), "its zero point is uint8, its output_dtype int8"),
+        ({"block_size": 4}, {}, np.int8(3), "a scale for every block of 4 values"),
+        ({}, {"block_size": 2}, np.int8(3), "a scale for every block of 2 values"),
+        ({"precision": onnx.TensorProto.FLOAT16}, {}, np.int8(3), "its precision is float16"),
+        ({}, {"output_dtype": onnx.TensorProto.FLOAT16}, np.int8(3), "its output_dtype is float16"),
+        ({"rounding": "up"}, {}, np.int8(3), "its attribute 'rounding' is not known"),
+    ],
+)
+def test_quantisation_that_is_not_understood_is_refused(quantise: dict, dequantise: dict, zero, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        from_onnx(qdq_graph(quantise, dequantise, zero, opset=23))
+
+
+@pytest.mark.parametrize("approximate", ["none", "tanh"])
+def test_gelu_in_both_forms(onnx_model, tmp_path, approximate: str) -> None:
+    m = onnx_model([1, 3, 8, 8], opset=20)
+    y = m.conv(m.op("Gelu", m.conv("x", 3, 6), approximate=approximate), 6, 4, (1, 1))
+    agree(m.quantised(tmp_path, y))

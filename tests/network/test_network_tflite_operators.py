@@ -7,7 +7,7 @@ import pytest
 
 from patchline.network import reference
 from patchline.network.importers.tflite import from_tflite
-from patchline.network.ir import Conv, GlobalPool, Lookup, Pad
+from patchline.network.ir import Add, Conv, GlobalPool, Lookup, Mul, Pad
 
 
 def images_for(network, count: int = 4) -> np.ndarray:
@@ -43,6 +43,20 @@ def test_convolutions(tflite_model, run_tflite, padding, act, kernel, stride) ->
     y = m.conv(x, 5, kernel, stride, padding, act, per_channel=act != 1)
     z = m.depthwise(y, (3, 2), (1, 1), 0, act)
     agree(m.finish([x], [z]), run_tflite)
+
+
+def test_operators_named_only_in_the_new_field(tflite_model, run_tflite) -> None:
+    """Their old field is 0, which is ADD."""
+    m = tflite_model()
+    x = m.tensor([1, 6, 5, 4], 0.04, -11)
+    number = m.constant(np.array([50], np.int8), 0.02, 7)
+    y = m.conv(x, 4)
+    product = m.op("MUL", [x, y], m.like(x, scale=0.07), "MulOptions")
+    difference = m.op("SUB", [product, number], m.like(x, scale=0.05), "SubOptions")
+    table = m.op("HARD_SWISH", [difference], m.like(x, scale=0.05))
+    outputs = [product, difference, table, m.op("ADD", [x, y], m.like(x, scale=0.09), "AddOptions")]
+    network = agree(m.finish([x], outputs, old_codes=False), run_tflite, 12)
+    assert [type(op) for op in network.ops] == [Conv, Mul, Lookup, Lookup, Add]
 
 
 def test_depthwise_of_one_channel_is_a_convolution(tflite_model, run_tflite) -> None:

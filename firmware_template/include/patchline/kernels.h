@@ -38,7 +38,7 @@ typedef struct {
 } pl_requant;
 
 /* The short ways to requantise, all with full clamp. PL_SINGLE: no shifts, one SMMLAR and one saturation. PL_TFLITE: rule tflite where
- * every shift lies in -22..-1 and no accumulator can leave (-2^30, 2^30), see pl_tflite_fast. */
+ * every shift lies in -22..-1, no multiplier is negative and no accumulator can leave (-2^30, 2^30), see pl_tflite_fast. */
 enum { PL_BY_RULE, PL_SINGLE, PL_TFLITE };
 
 /* Weights of two output channels lie interleaved so that SXTB16 of a word gives one channel's pair and SXTB16 with ROR 8

@@ -16,7 +16,7 @@ static inline int32_t pl_clamp(int32_t x, int32_t low, int32_t high)
     return x < low ? low : x > high ? high : x;
 }
 
-/* x * y / 2^31 rounded, halves up (TFLite's SaturatingRoundingDoublingHighMul; y >= 0, so it cannot saturate). */
+/* x * y / 2^31 rounded, halves up (TFLite's SaturatingRoundingDoublingHighMul, which saturates only where both are -2^31). */
 static inline int32_t pl_high_multiply(int32_t x, int32_t y)
 {
     return (int32_t)(((int64_t)x * y + ((int64_t)1 << 30)) >> 31);
@@ -30,7 +30,7 @@ static inline int32_t pl_rounding_shift_right(int32_t x, uint32_t bits)
     return (x >> bits) + (((uint32_t)x & mask) > threshold ? 1 : 0);
 }
 
-/* TFLite's MultiplyByQuantizedMultiplier; multiplier >= 0. */
+/* TFLite's MultiplyByQuantizedMultiplier; |x| < 2^31. */
 static inline int32_t pl_tflite_multiply(int32_t x, int32_t multiplier, int32_t shift)
 {
     if (shift < 0) {
@@ -58,7 +58,7 @@ static inline int32_t pl_rounded_division(int32_t total, int32_t count)
     return total > 0 ? (total + half) / count : -((half - total) / count);
 }
 
-/* TFLite's rule for |acc| < 2^30 and `right` = -shift in 1..22: LSL, ADD, SMMLAR, ASR, SSAT.
+/* TFLite's rule for |acc| < 2^30, multiplier >= 0 and `right` = -shift in 1..22: LSL, ADD, SMMLAR, ASR, SSAT.
  *
  * SMMLAR of the doubled accumulator is TFLite's first rounding exactly. Its second, halves away from zero, is (x + half - (x < 0)) >> right;
  * the sign of `acc` serves as well as that of x, which differs only where x = 0, and half - 1 gives 0 there too. The zero point

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from patchline.codegen import layout
-from patchline.codegen.constant_channels import simplify
 from patchline.errors import UserError
 from patchline.network.ir import (
     Add,
@@ -115,7 +114,8 @@ def _fast(requant: Requant, shifts: NDArray[Any], clamp: tuple[int, int], bound:
     if requant.rule == "single":
         return None if np.any(shifts) else "single"
     in_range = requant.rule == "tflite" and np.all(shifts < 0) and np.all(shifts >= -TFLITE_FAST_SHIFT)
-    return "tflite" if in_range and bound < 2**30 else None
+    # the short way takes the sign of the accumulator for that of the product
+    return "tflite" if in_range and np.all(requant.multipliers >= 0) and bound < 2**30 else None
 
 
 def _summing(
@@ -140,7 +140,6 @@ def is_dense(op: Conv, source: Tensor, output: Tensor) -> bool:
 
 
 def _conv(op: Conv, inputs: list[Tensor], output: Tensor) -> Lowered:
-    op = simplify(op, inputs[0], output)
     channels_out, kernel_h, kernel_w, channels_in = op.weights.shape
     order = layout.conv_order(kernel_h, kernel_w * channels_in)
     kernel = "pl_conv_window"
@@ -159,7 +158,6 @@ def _conv(op: Conv, inputs: list[Tensor], output: Tensor) -> Lowered:
 
 
 def _depthwise(op: Depthwise, inputs: list[Tensor], output: Tensor) -> Lowered:
-    op = simplify(op, inputs[0], output)
     kernel_h, kernel_w, channels = op.weights.shape
     requant, arrays = _summing(op, op.weights.astype(np.int64).reshape(-1, channels).T, inputs[0], output)
     weights = Array("int8_t", layout.depthwise_weights(op.weights, op.stride[1]))

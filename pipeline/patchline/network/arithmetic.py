@@ -42,6 +42,13 @@ def single_requant(real: NDArray[np.float64] | list[float] | float) -> Requant:
     return Requant(multipliers, shifts, "single")
 
 
+def largest_sum(weights: Int64Array, bias: Int64Array, input_zero: int) -> Int64Array:
+    """No partial sum of a channel is larger in magnitude, whatever the input, with the zero point folded into the bias
+    (bias - z_x * sum(w), then w * x for x in -128..127). `weights` are [channels, ...]; it must stay below 2^31."""
+    rows = weights.reshape(len(weights), -1)
+    return np.asarray(np.abs(bias - input_zero * rows.sum(axis=1)) + 128 * np.abs(rows).sum(axis=1))
+
+
 def requantise(acc: Int64Array, requant: Requant, zero_point: int, clamp: tuple[int, int]) -> NDArray[np.int8]:
     """Rescale accumulators [..., channels] to int8 by the rule of `requant`."""
     if requant.rule == "tflite":
@@ -101,16 +108,17 @@ def add_constants(
 
 
 def quantise_multiplier(real: float) -> tuple[int, int]:
-    """TFLite's QuantizeMultiplier: real = m * 2^(shift - 31) with m in [2^30, 2^31); (0, 0) for zero.
+    """TFLite's QuantizeMultiplier: real = m * 2^(shift - 31) with |m| in [2^30, 2^31); (0, 0) for zero and nearly so.
 
-    Raises ValueError for a negative, non-finite or absurdly large multiplier.
+    A weight's scale may be negative, and so may m; it then reaches -2^31, as TFLite's does. Raises ValueError for a
+    multiplier that is not finite or absurdly large.
     """
-    if not math.isfinite(real) or real < 0:
+    if not math.isfinite(real):
         raise ValueError(f"requantisation multiplier out of range: {real}")
     if real == 0:
         return 0, 0
     fraction, shift = math.frexp(real)
-    multiplier = math.floor(fraction * 2.0**31 + 0.5)
+    multiplier = math.floor(abs(fraction) * 2.0**31 + 0.5) * (1 if real > 0 else -1)
     if multiplier == 1 << 31:
         multiplier //= 2
         shift += 1
@@ -124,7 +132,7 @@ def quantise_multiplier(real: float) -> tuple[int, int]:
 def tflite_requant(real: NDArray[np.float64] | list[float] | float, rule: Rule = "tflite") -> Requant:
     """TFLite's integer form of real multipliers (scale_x * scale_w / scale_y, in float64); `rule` is one of TFLite's.
 
-    Raises ValueError for a multiplier that is negative, not finite or 2^30 and more.
+    Raises ValueError for a multiplier that is not finite or 2^30 and more in magnitude.
     """
     pairs = [quantise_multiplier(float(value)) for value in np.atleast_1d(np.asarray(real, dtype=np.float64))]
     if any(shift > 30 for _, shift in pairs):

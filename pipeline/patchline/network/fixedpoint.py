@@ -19,7 +19,10 @@ INT32_MAX = 2**31 - 1
 INT32_MIN = -(2**31)
 
 SOFTMAX_SUM_BITS = 12
-"""Integer bits of the sum of exponentials: room for 4096 channels."""
+"""Integer bits of the sum of exponentials (TFLite's; as an unsigned number it has one more)."""
+
+SOFTMAX_MAX_CHANNELS = (2**32 - 1) >> (31 - SOFTMAX_SUM_BITS)
+"""8191. Where all channels are equal, each adds exp(0) = 2^31 / 2^12 = 2^19 to the sum, which has 32 bits."""
 
 _EXP_STEPS = (  # (exponent of the bit, round(2^31 * exp(-2^exponent)))
     (-2, 1672461947),

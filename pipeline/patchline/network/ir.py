@@ -18,8 +18,8 @@ Int32Array = NDArray[np.int32]
 
 Rule = Literal["single", "tflite", "tflite_once"]
 """Rounding rule of a requantisation: `single` is Patchline's own (one 64-bit product, one rounding), `tflite` is
-TensorFlow Lite's reference rule (doubling high multiply, then a rounding shift); `tflite_once` takes the same constants
-but rounds once, as TensorFlow Lite's fully connected kernel does."""
+TensorFlow Lite's reference rule (doubling high multiply, then a rounding shift); `tflite_once` takes constants of the
+same form but rounds once, halves up: so TensorFlow Lite's fully connected kernel, which rounds in float64, is met."""
 
 
 class NetworkError(ValueError):
@@ -75,7 +75,8 @@ class Requant:
     """Per-channel integer rescaling of an int32 accumulator to int8 (see `arithmetic.requantise`).
 
     `multipliers` and `shifts` are int32 of length channels (or 1). Rule `single`: a shift is a left shift >= 0 applied
-    to the accumulator before the 32x32 high multiply. Rules `tflite*`: TFLite's own (Q31 multiplier, signed shift).
+    to the accumulator before the 32x32 high multiply. Rules `tflite*`: TFLite's own (Q31 multiplier, which is negative
+    where the scale of a channel's weights is; signed shift).
     """
 
     multipliers: Int32Array

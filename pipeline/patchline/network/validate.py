@@ -6,6 +6,7 @@ from math import prod
 
 import numpy as np
 
+from patchline.network.fixedpoint import SOFTMAX_MAX_CHANNELS
 from patchline.network.ir import (
     Add,
     Concat,
@@ -98,8 +99,14 @@ def _check_op(op: Op, inputs: list[Tensor], output: Tensor) -> None:
         case Softmax():
             _require(op.exp_table.shape == (256,) and op.exp_table.dtype == np.int32, op.name, "has a wrong table")
             _same(op, output.shape, source.shape, "shapes")
+            _require(source.channels <= SOFTMAX_MAX_CHANNELS, op.name, softmax_limit(source.channels))
         case _:
             raise NetworkError(f"{op.name}: unknown operator {type(op).__name__}")
+
+
+def softmax_limit(channels: int) -> str:
+    """Why a Softmax over more than SOFTMAX_MAX_CHANNELS channels is refused."""
+    return f"is a softmax over {channels} channels; above {SOFTMAX_MAX_CHANNELS} its sum can leave 32 bits"
 
 
 def _check_window(
@@ -126,7 +133,8 @@ def _check_requant(op: Op, requant: Requant, entries: int) -> None:
     low, high = (0, 31) if requant.rule == "single" else (-31, 30)
     _require(requant.rule in ("single", "tflite", "tflite_once"), op.name, f"has the rule {requant.rule}")
     _require(bool(np.all((requant.shifts >= low) & (requant.shifts <= high))), op.name, "has shifts out of range")
-    _require(bool(np.all(requant.multipliers >= 0)), op.name, "has negative multipliers")
+    positive = bool(np.all(requant.multipliers >= 0))
+    _require(positive or requant.rule != "single", op.name, "has negative multipliers")
 
 
 def _table(op: Op, table: np.ndarray) -> None:

@@ -179,7 +179,8 @@ def _rule(requant: Requant | None, clamp: tuple[int, int]) -> str:
     shifts = requant.shifts
     if requant.rule == "single":
         return "slow" if shifts.any() else "single"
-    return "tflite" if bool((shifts < 0).all()) and bool((shifts >= -22).all()) else "slow"
+    short = (shifts < 0).all() and (shifts >= -22).all() and (requant.multipliers >= 0).all()
+    return "tflite" if bool(short) else "slow"
 
 
 def work(kernel: Kernel, calls: Calls) -> Terms:

@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from patchline.network.importers.problems import UnsupportedError
+from patchline.network import arithmetic, fixedpoint, validate
+from patchline.network.importers.problems import OrderError, UnsupportedError
 from patchline.network.importers.views import Spatial, View, image, spatial
-from patchline.network.ir import Conv, Depthwise, Int8Array, Network, Op, Requant, Tensor
+from patchline.network.ir import Conv, Depthwise, Int8Array, Network, Op, Requant, Softmax, Tensor
 
 MAX_TENSOR_BYTES = 1 << 28
 MAX_NAME = 40
+
+SOFTMAX_OUTPUT = (1 / 256, -128)
 
 Function = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
@@ -28,6 +31,7 @@ class Assembly:
         self.input = ""
         self.tensors: dict[str, Tensor] = {}
         self.ops: list[Op] = []
+        self.guessed: set[str] = set()
         self._names: set[str] = set()
 
     def finish(self, outputs: tuple[str, ...]) -> Network:
@@ -45,6 +49,12 @@ class Assembly:
         output = self._tensor(name, hwc, scale, zero_point)
         self.ops.append(kind(output, inputs, output, **fields))
         return output
+
+    def guess(self, name: str, hwc: tuple[int, int, int], scale: float, zero_point: int) -> str:
+        """A tensor in the place of one that a refused node would make, so that the nodes behind it can be checked."""
+        tensor = self._tensor(name, hwc, scale, zero_point)
+        self.guessed.add(tensor)
+        return tensor
 
     def scale_of(self, tensor: str) -> float:
         return self.tensors[tensor].scale
@@ -134,17 +144,17 @@ def output_of(view: View) -> str:
     whole axes is the reader's to undo, but an order that no shape expresses is refused."""
     plain = all(not dim or any(dim == view.whole(letter) for letter in "HWC") for dim in view.dims)
     if not (view.in_order or plain):
-        raise UnsupportedError(
+        raise OrderError(
             "it is reshaped so that its values would come in another order than (height, width, channel)",
             "end the model before that reshape and do it in the application",
         )
     return view.tensor
 
 
-def check_range(largest: float, requant: Requant) -> None:
-    """Raise UnsupportedError if accumulators up to `largest` in magnitude could leave int32, left shift included."""
-    left = int(np.maximum(requant.shifts, 0).max(initial=0))
-    if largest * 2.0**left >= 2**31:
+def check_range(largest: NDArray[np.float64] | float, requant: Requant) -> None:
+    """Raise UnsupportedError if accumulators up to `largest` in magnitude (one number, or one per channel) could leave
+    int32, left shift included."""
+    if np.any(largest * 2.0 ** np.maximum(requant.shifts, 0) >= 2.0**31):
         raise UnsupportedError(
             "its sums could overflow 32 bits",
             "the output scale is far too small for these weights, or the layer has too many inputs: quantise again",
@@ -161,16 +171,26 @@ def emit_convolution(
         raise UnsupportedError(
             "its weights minus their zero point do not fit int8", "quantise weights symmetrically (QInt8)"
         )
-    if np.abs(bias).max(initial=0) >= 2**31:
+    if bias.min(initial=0) < -(2**31) or bias.max(initial=0) >= 2**31:
         raise UnsupportedError("its bias does not fit 32 bits", "quantise the model again")
-    magnitude = np.abs(weights).sum(axis=(0, 1) if depthwise else (1, 2, 3)) * 255 + np.abs(bias)
-    check_range(float(magnitude.max()), requant)
-    channels = weights.shape[2] if depthwise else weights.shape[0]
+    by_channel = weights.transpose(2, 0, 1) if depthwise else weights
+    check_range(arithmetic.largest_sum(by_channel, bias, assembly.zero_of(source)).astype(np.float64), requant)
     return assembly.emit(
-        Depthwise if depthwise else Conv, name, (source,), (*window.out, channels), scale, zero_point,
+        Depthwise if depthwise else Conv, name, (source,), (*window.out, len(by_channel)), scale, zero_point,
         weights=np.ascontiguousarray(weights.astype(np.int8)), bias=bias.astype(np.int32), requant=requant,
         stride=window.stride, pad=window.pad, clamp=clamp,
     )  # fmt: skip
+
+
+def emit_softmax(assembly: Assembly, name: str, source: str, beta: float = 1.0) -> str:
+    """Append a softmax over the channels of `source`; its output has SOFTMAX_OUTPUT's scale and zero point."""
+    tensor = assembly.tensors[source]
+    if tensor.channels > fixedpoint.SOFTMAX_MAX_CHANNELS:
+        raise UnsupportedError(
+            validate.softmax_limit(tensor.channels), "end the model before it; the largest value is the same there"
+        )
+    table = fixedpoint.softmax_exp_table(tensor.scale, beta)
+    return assembly.emit(Softmax, name, (source,), tensor.shape, *SOFTMAX_OUTPUT, exp_table=table)
 
 
 @dataclass(frozen=True)

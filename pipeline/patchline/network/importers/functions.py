@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from patchline.network.importers.assembly import Function
+from patchline.network.importers.problems import UnsupportedError
 
 if TYPE_CHECKING:
     from patchline.network.importers.onnx_values import Node
@@ -36,7 +37,18 @@ def softplus(x: Reals) -> Reals:
     return np.logaddexp(np.float32(0), x)
 
 
-def gelu(x: Reals) -> Reals:
+def gelu(approximate: str) -> Function:
+    if approximate not in ("none", "tanh"):
+        raise UnsupportedError(f"its approximation '{approximate}' is not known", "use none or tanh")
+    return _gelu if approximate == "none" else _gelu_tanh
+
+
+def _gelu_tanh(x: Reals) -> Reals:
+    y = x.astype(np.float64)
+    return (0.5 * y * (1 + np.tanh((2 / np.pi) ** 0.5 * (y + 0.044715 * y**3)))).astype(np.float32)
+
+
+def _gelu(x: Reals) -> Reals:
     from math import erf
 
     return np.array([v * 0.5 * (1 + erf(v / 2**0.5)) for v in x.tolist()], dtype=np.float32)
@@ -52,7 +64,7 @@ ONNX: dict[str, Callable[[Node], Function]] = {
     "Softplus": lambda node: softplus,
     "Softsign": lambda node: lambda x: x / (1 + np.abs(x)),
     "Mish": lambda node: lambda x: x * np.tanh(softplus(x)),
-    "Gelu": lambda node: gelu,
+    "Gelu": lambda node: gelu(node.text("approximate", "none")),
     "Exp": lambda node: np.exp,
     "Abs": lambda node: np.abs,
     "Neg": lambda node: np.negative,

@@ -8,6 +8,7 @@ All arithmetic follows rule `single`. Images become HWC with int8 values; uint8 
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,9 @@ from patchline.network.importers import (
     simplify,
 )
 from patchline.network.importers.assembly import Assembly, cleaned, output_of
-from patchline.network.importers.onnx_values import QUANTISE, Const, Node, Pending, Quant, Real, Value
-from patchline.network.importers.problems import Problem, UnsupportedError, refuse
-from patchline.network.importers.views import image
+from patchline.network.importers.onnx_values import QUANTISE, Const, Inputs, Node, Pending, Quant, Real, Value
+from patchline.network.importers.problems import OrderError, Problem, UnsupportedError, refuse
+from patchline.network.importers.views import View, image_of, layout_of
 from patchline.network.ir import Network, NetworkError
 
 MAX_FILE_BYTES = 256 << 20
@@ -93,6 +94,8 @@ class _Importer:
         self.assembly = Assembly(name)
         self.values: dict[str, Value] = {}
         self.problems: list[Problem] = []
+        self.op_of: dict[str, str] = {}
+        self.shapes = _shapes(model.graph)
         self.opset = max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=1)
 
     def run(self) -> Network:
@@ -100,12 +103,13 @@ class _Importer:
         if len(graph.node) > MAX_NODES:
             raise UserError(f"{self.assembly.name}: {len(graph.node)} nodes, the limit is {MAX_NODES}")
         self._constants()
-        nodes = self._sorted([self._node(i, proto) for i, proto in enumerate(graph.node)])
+        nodes = [self._node(i, proto) for i, proto in enumerate(graph.node)]
+        self.op_of = {node.name: node.op for node in nodes}
+        nodes, sound = self._sorted(nodes)
         self._input(nodes)
-        if not self.problems:
-            for node in nodes:
-                self._convert(node)
-        outputs = [] if self.problems else self._outputs()
+        for node in nodes if sound else []:
+            self._convert(node)
+        outputs = self._outputs() if sound else []
         if self.problems:
             raise refuse(self.assembly.name, self.problems)
         try:
@@ -146,8 +150,10 @@ class _Importer:
         op = proto.op_type if proto.domain in ("", "ai.onnx") else f"{proto.domain}.{proto.op_type}"
         return Node(name, op, tuple(proto.input), tuple(proto.output), attributes)
 
-    def _sorted(self, nodes: list[Node]) -> list[Node]:
-        """The nodes in an order of execution. Problems: a cycle, a value produced twice or never."""
+    def _sorted(self, nodes: list[Node]) -> tuple[list[Node], bool]:
+        """The nodes in an order of execution, and whether the graph is sound. Problems: a cycle, a value produced twice
+        or never."""
+        before = len(self.problems)
         graph_inputs = [i.name for i in self.model.graph.input]
         produced = Counter([*(o for node in nodes for o in node.outputs if o), *dict.fromkeys(graph_inputs)])
         for twice in (name for name, count in produced.items() if count > 1):
@@ -175,10 +181,10 @@ class _Importer:
                     if not waiting[reader]:
                         ready.append(reader)
                 readers.pop(output, None)
-        if len(order) < len(nodes) and not self.problems:
+        if len(order) < len(nodes) and len(self.problems) == before:
             stuck = [nodes[i].name for i, missing_inputs in waiting.items() if missing_inputs]
             self._problem(stuck[0], "graph", f"it lies on or behind a cycle of {len(stuck)} nodes", "export it again")
-        return order
+        return order, len(self.problems) == before
 
     # --- input and outputs -----------------------------------------------------------------------------------------
 
@@ -211,8 +217,7 @@ class _Importer:
                 "export the model with a fixed input shape and batch 1",
             )
         layout = {2: "NC", 3: "NCW", 4: self._input_layout(info.name, nodes)}[len(sizes)]
-        height, width, channels = (sizes[layout.index(x)] if x in layout else 1 for x in "HWC")
-        view = image((height, width, channels), layout)
+        view = image_of(tuple(sizes), layout)
         if tensor_type.elem_type != onnx.TensorProto.FLOAT:
             return Quant(view, tensor_type.elem_type == onnx.TensorProto.UINT8)
 
@@ -235,6 +240,8 @@ class _Importer:
         names: list[str] = []
         for info in self.model.graph.output:
             value = self.values.get(info.name)
+            if self.problems and (value is None or (isinstance(value, Pending) and value.guessed)):
+                continue  # made by a node that is on the list already
             try:
                 if isinstance(value, Pending) and value.natural:
                     names.append(output_of(value.quantised(*value.natural)))
@@ -243,7 +250,8 @@ class _Importer:
                 else:
                     raise UnsupportedError("it is not quantised", QUANTISE)
             except UnsupportedError as error:
-                self._problem(info.name, "output", error.why, error.hint)
+                if not (isinstance(error, OrderError) and self._is_guess(value)):
+                    self._problem(info.name, "output", error.why, error.hint)
         if not names and not self.problems:
             self._problem("graph", "output", "the model has no outputs")
         return names
@@ -251,24 +259,69 @@ class _Importer:
     # --- nodes -----------------------------------------------------------------------------------------------------
 
     def _convert(self, node: Node) -> None:
-        missing = [x for x in node.inputs if x and x not in self.values]
-        if missing:
-            return  # fed by a node that is on the list already, or unused
         convert = OPERATORS.get(node.op)
         if convert is None:
             self._problem(node.name, node.op, "this operator is not supported", _hint(node.op))
+            self._guess(node)
             return
-        inputs = [self.values[x] if x else None for x in node.inputs]
+        inputs = [self.values.get(x) if x else None for x in node.inputs]
+        unknown = any(x and x not in self.values for x in node.inputs)
+        unquantised = node.op != "QuantizeLinear" and any(isinstance(v, Pending) and v.guessed for v in inputs)
+        if unknown or unquantised:
+            self._guess(node)  # fed by a node that is on the list already: nothing more can be said of it
+            return
         try:
             value = convert(self.assembly, node, inputs, self.opset)
         except UnsupportedError as error:
-            self._problem(node.name, node.op, error.why, error.hint)
+            if not (isinstance(error, OrderError) and any(self._is_guess(v) for v in inputs)):
+                named = error.node or node.name
+                self._problem(named, self.op_of.get(named, node.op), error.why, error.hint)
+            self._guess(node, inputs)
             return
         except (ValueError, TypeError, IndexError, KeyError, OverflowError, ZeroDivisionError) as error:
             self._problem(node.name, node.op, f"its inputs or attributes do not fit together ({error})")
+            self._guess(node, inputs)
             return
         if node.outputs:
             self.values[node.outputs[0]] = value
+
+    def _is_guess(self, value: Value | None) -> bool:
+        return isinstance(value, (Quant, Real, Pending)) and value.view.tensor in self.assembly.guessed
+
+    def _guess(self, node: Node, inputs: Inputs | None = None) -> None:
+        """Put something in the place of the results of a refused node, where the file says their shape, so that the
+        nodes behind it can be checked."""
+        if node.op == "QuantizeLinear" and inputs and isinstance(inputs[0], (Pending, Real)):
+            self._guess_quantised(node, inputs)
+            return
+        for output in node.outputs:
+            shape = self.shapes.get(output, ())
+            layout = layout_of(shape, channels_last=False)
+            if output and layout and node.op not in ("QuantizeLinear", "DequantizeLinear"):
+                self.values[output] = self._pending_guess(node.name, image_of(shape, layout))
+
+    def _pending_guess(self, name: str, view: View) -> Pending:
+        def emit(scale: float, zero_point: int, clamp: tuple[int, int]) -> str:
+            return self.assembly.guess(name, view.hwc, scale, zero_point)
+
+        return Pending(name, view, emit, guessed=True)
+
+    def _guess_quantised(self, node: Node, inputs: Inputs) -> None:
+        """The QuantizeLinear of an operator that could not be built says scale and zero point all the same."""
+        value = inputs[0]
+        if isinstance(value, (Pending, Real)):
+            guess = self._pending_guess(node.name, value.view)
+            with suppress(UnsupportedError, ValueError, TypeError, IndexError):
+                self.values[node.outputs[0]] = OPERATORS[node.op](self.assembly, node, [guess, *inputs[1:]], self.opset)
+
+
+def _shapes(graph: onnx.GraphProto) -> dict[str, tuple[int, ...]]:
+    """The shapes of values that the file tells; a free batch size is taken as 1."""
+    found = {}
+    for info in (*graph.value_info, *graph.output):
+        sizes = [dim.dim_value for dim in info.type.tensor_type.shape.dim]
+        found[info.name] = (sizes[0] or 1, *sizes[1:]) if sizes else ()
+    return found
 
 
 def _hint(op: str) -> str:

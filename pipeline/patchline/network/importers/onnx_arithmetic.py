@@ -8,12 +8,14 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from patchline.network import arithmetic, fixedpoint
+from patchline.network import arithmetic
 from patchline.network.importers import functions
 from patchline.network.importers.assembly import (
+    SOFTMAX_OUTPUT,
     Assembly,
     Function,
     check_range,
+    emit_softmax,
     table_of,
 )
 from patchline.network.importers.onnx_convolutions import affine
@@ -32,9 +34,9 @@ from patchline.network.importers.onnx_values import (
     is_constant,
     real_view,
 )
-from patchline.network.importers.problems import UnsupportedError
-from patchline.network.importers.views import View
-from patchline.network.ir import Add, Concat, Lookup, Mul, Softmax
+from patchline.network.importers.problems import OrderError, UnsupportedError
+from patchline.network.importers.views import View, unequal
+from patchline.network.ir import Add, Concat, Lookup, Mul
 
 
 def function_of(assembly: Assembly, node: Node, value: Value | None, function: Function) -> Pending:
@@ -96,13 +98,12 @@ def softmax(assembly: Assembly, node: Node, inputs: Inputs, opset: int) -> Value
     axis = node.int("axis", -1 if opset >= 13 else 1) % max(rank, 1)
     spread = view.dims[axis + 1 :] if opset < 13 else ()  # before opset 13 all dimensions from `axis` on count as one
     if not view.dims[axis] or view.dims[axis] != view.whole("C") or any(spread):
-        raise UnsupportedError("it does not run over the channels", "apply softmax along the channel axis only")
-    source, natural = view.tensor, (1 / 256, -128)
+        raise OrderError("it does not run over the channels", "apply softmax along the channel axis only")
+    source, natural = view.tensor, SOFTMAX_OUTPUT
 
     def emit(scale: float, zero_point: int, clamp: tuple[int, int]) -> str:
-        table = fixedpoint.softmax_exp_table(assembly.scale_of(source))
+        result = emit_softmax(assembly, node.name, source)
         hwc = assembly.tensors[source].shape
-        result = assembly.emit(Softmax, node.name, (source,), hwc, *natural, exp_table=table)
         if (scale, zero_point) == natural and clamp == FULL:
             return result
         rescale = np.clip(table_of(lambda x: x, *natural, scale, zero_point), *clamp)
@@ -190,9 +191,7 @@ def _check_per_channel(view: View, factor: NDArray) -> None:
 
 def _add(assembly: Assembly, node: Node, a: View, b: View) -> Pending:
     if a.hwc != b.hwc or a.dims != b.dims:
-        raise UnsupportedError(
-            f"it adds tensors of shapes {list(a.shape)} and {list(b.shape)}", "both need the same shape and layout"
-        )
+        raise unequal(a, b, "adds", "both need the same shape and layout")
     first, second = a.tensor, b.tensor
 
     def emit(scale: float, zero_point: int, clamp: tuple[int, int]) -> str:
@@ -213,10 +212,7 @@ def _mul(assembly: Assembly, node: Node, a: View, b: View) -> Pending:
         a, b = b, a
     gate = b.hwc == (1, 1, a.hwc[2]) and b.dims == tuple(d if d == a.whole("C") else () for d in a.dims)
     if not gate and (a.hwc != b.hwc or a.dims != b.dims):
-        raise UnsupportedError(
-            f"it multiplies tensors of shapes {list(a.shape)} and {list(b.shape)}",
-            "the second needs the same shape or one value per channel",
-        )
+        raise unequal(a, b, "multiplies", "the second needs the same shape or one value per channel")
     first, second = a.tensor, b.tensor
 
     def emit(scale: float, zero_point: int, clamp: tuple[int, int]) -> str:
@@ -240,7 +236,7 @@ def concat(assembly: Assembly, node: Node, inputs: Inputs, opset: int) -> Value:
         rest = [dim for i, dim in enumerate(view.dims) if i != axis]
         same = view.hwc[:2] == first.hwc[:2] and rest == [dim for i, dim in enumerate(first.dims) if i != axis]
         if not same or view.dims[axis] != view.whole("C"):
-            raise UnsupportedError(
+            raise OrderError(
                 "it does not join channels of maps of the same size",
                 "join along the channel axis only; give detection heads as separate outputs",
             )

@@ -27,7 +27,7 @@ from patchline.network.importers.onnx_values import (
     constant,
     real_view,
 )
-from patchline.network.importers.problems import UnsupportedError
+from patchline.network.importers.problems import OrderError, UnsupportedError
 from patchline.network.importers.views import View, image
 
 
@@ -165,7 +165,7 @@ def _dense(assembly: Assembly, node: Node, view: View, weights: QuantConst, bias
     elif view.dims[last] == view.whole("C"):
         kernel, out, arranged = (1, 1), view.hwc[:2], matrix.reshape(channels, 1, 1, -1)
     else:
-        raise UnsupportedError("it works on a part of rows, columns and channels", "flatten the whole image")
+        raise OrderError("it works on a part of rows, columns and channels", "flatten the whole image")
     target = View("", (*out, channels), ())
     dims = (*(() if covering(view, last) else dim for dim in view.dims[:-1]), target.whole("C"))
     window = WindowPair(kernel, (1, 1), (0, 0), out)

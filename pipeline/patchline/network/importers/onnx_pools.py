@@ -22,7 +22,7 @@ from patchline.network.importers.onnx_values import (
     constant,
     real_view,
 )
-from patchline.network.importers.problems import UnsupportedError
+from patchline.network.importers.problems import OrderError, UnsupportedError
 from patchline.network.importers.views import View, image
 from patchline.network.ir import GlobalPool, Pool
 
@@ -110,7 +110,7 @@ def reduce_mean(assembly: Assembly, node: Node, inputs: Inputs, opset: int) -> V
 def _mean_over(assembly: Assembly, node: Node, view: View, axes: set[int], keep: bool) -> Pending:
     letters = {axis.letter for i in axes for axis in view.dims[i]}
     if "C" in letters or not all(view.dims[i] == view.whole(letter) for i in axes for letter in view.letters(i)):
-        raise UnsupportedError("it averages over channels or parts of an axis", "average over height and width only")
+        raise OrderError("it averages over channels or parts of an axis", "average over height and width only")
     height, width, channels = view.hwc
     hwc = (1 if "H" in letters else height, 1 if "W" in letters else width, channels)
     dims = [() if i in axes else dim for i, dim in enumerate(view.dims)]

@@ -36,6 +36,10 @@ class Node:
     def float(self, key: str, default: float) -> float:
         return float(self.attributes.get(key, default))
 
+    def text(self, key: str, default: str) -> str:
+        value = self.attributes.get(key, default)
+        return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
 
 @dataclass(frozen=True, eq=False)
 class Const:
@@ -101,6 +105,7 @@ class Pending:
     natural: tuple[float, int] | None = None
     add_bias: Callable[[NDArray[np.float64]], Pending] | None = None
     is_input: bool = False  # the model's float input
+    guessed: bool = False  # stands for the result of a refused node
 
     def clamped(self, low: float, high: float) -> Pending:
         lower = min(max(self.low, low), high)
@@ -113,7 +118,12 @@ class Pending:
         try:
             return self.view.named(self.emit(scale, zero_point, (low, high)))
         except ValueError as error:
-            raise UnsupportedError(f"{self.node} cannot be quantised so: {error}", "quantise again") from error
+            refusal = UnsupportedError(f"it cannot be quantised so: {error}", "quantise again")
+            refusal.node = self.node
+            raise refusal from error
+        except UnsupportedError as error:
+            error.node = self.node
+            raise
 
 
 def _bound(real: float, scale: float, zero_point: int) -> int:

@@ -11,12 +11,21 @@ SHOWN = 40
 
 
 class UnsupportedError(Exception):
-    """One node cannot be converted: `why`, and what would help."""
+    """One node cannot be converted: `why`, and what would help.
+
+    `node` is the one to name where it is not the one at hand (an operator is only built when its result is quantised).
+    """
 
     def __init__(self, why: str, hint: str = "") -> None:
         super().__init__(why)
         self.why = why
         self.hint = hint
+        self.node = ""
+
+
+class OrderError(UnsupportedError):
+    """The data lies in another order in memory than the node needs. Of the result of a refused node nobody knows the
+    order: then such an error is not the reader's."""
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ from patchline.network.importers import (
     tflite_shapes,
 )
 from patchline.network.importers.assembly import output_of
-from patchline.network.importers.problems import Problem, UnsupportedError, refuse
+from patchline.network.importers.problems import OrderError, Problem, UnsupportedError, refuse
 from patchline.network.importers.tflite_file import FileGraph, FileOp, FileTensor
 from patchline.network.importers.tflite_state import State, Value
-from patchline.network.importers.views import image
+from patchline.network.importers.views import image_of, layout_of
 from patchline.network.ir import Network, NetworkError
 
 OPERATORS = {**tflite_convolutions.OPERATORS, **tflite_arithmetic.OPERATORS, **tflite_shapes.OPERATORS}
@@ -53,10 +53,9 @@ class _Importer:
                 "convert it with full integer quantisation and a representative data set"
             )
         self._input()
-        if not self.problems:
-            for op in self.graph.ops:
-                self._convert(op)
-        outputs = [] if self.problems else [self._output(tensor) for tensor in self.graph.outputs]
+        for op in self.graph.ops:
+            self._convert(op)
+        outputs = [self._output(tensor) for tensor in self.graph.outputs]
         if self.problems:
             raise refuse(self.name, self.problems)
         if not outputs:
@@ -74,38 +73,39 @@ class _Importer:
         if len(self.graph.inputs) != 1:
             why = f"it has {len(self.graph.inputs)} inputs, exactly one is supported"
             self.problems.append(Problem("graph", "input", why))
+            self.state.unknown.update(tensor.index for tensor in self.graph.inputs)
             return
         tensor = self.graph.inputs[0]
         try:
             self.state.values[tensor.index] = self._input_value(tensor)
         except UnsupportedError as error:
             self.problems.append(Problem(tensor.name, "input", error.why, error.hint))
+            self.state.unknown.add(tensor.index)
 
     def _input_value(self, tensor: FileTensor) -> Value:
-        if not 2 <= len(tensor.shape) <= 4 or tensor.shape[0] != 1 or min(tensor.shape) < 1:
+        layout = layout_of(tensor.shape, channels_last=True)
+        if not layout:
             raise UnsupportedError(
                 f"its shape is {list(tensor.shape)}; one image [1, H, W, C] or one vector [1, C] is supported",
                 "convert the model with a fixed input shape and batch 1",
             )
-        layout = {2: "NC", 3: "NHC", 4: "NHWC"}[len(tensor.shape)]
-        height, width, channels = (tensor.shape[layout.index(x)] if x in layout else 1 for x in "HWC")
-        view = image((height, width, channels), layout)
+        view = image_of(tensor.shape, layout)
         if tensor.type == "FLOAT32":
             return Value(view, "FLOAT32")  # gets its tensor from the QUANTIZE that follows
         self.state.assembly.add_input(tensor.name, view.hwc, tensor.scale, tensor.zero)
         return Value(view.named(self.state.assembly.input), tensor.type)
 
     def _convert(self, op: FileOp) -> None:
-        absent = [t for t in op.inputs if t is not None and t.data is None and t.index not in self.state.values]
-        if any(t.index in self.state.refused for t in absent):
-            self.state.refused.update(t.index for t in op.outputs)
-            return  # fed by an operator that is on the list already
         if op.outputs and all(t.type in ("INT32", "INT64") for t in op.outputs):
             return  # computes a shape; shapes are taken from the file
+        convert = OPERATORS.get(op.op)
+        if convert is None:
+            self._refuse(op, "this operator is not supported", _hint(op.op))
+            return
+        if any(t is not None and t.index in self.state.unknown for t in op.inputs):
+            self._guess(op)  # nothing more can be said of it
+            return
         try:
-            convert = OPERATORS.get(op.op)
-            if convert is None:
-                raise UnsupportedError("this operator is not supported", _hint(op.op))
             if len(op.outputs) != 1:
                 raise UnsupportedError(f"it has {len(op.outputs)} outputs, one is supported")
             value = convert(self.state, op)
@@ -119,9 +119,33 @@ class _Importer:
                 raise UnsupportedError("its output is produced twice", "convert the model again")
             self.state.values[op.outputs[0].index] = value
         except UnsupportedError as error:
-            self._refuse(op, error.why, error.hint)
+            if isinstance(error, OrderError) and self._reads_a_guess(op):
+                self._guess(op)
+            else:
+                self._refuse(op, error.why, error.hint)
         except (ValueError, TypeError, IndexError, KeyError, OverflowError, ZeroDivisionError) as error:
             self._refuse(op, f"its inputs or options do not fit together ({error})")
+
+    def _reads_a_guess(self, op: FileOp) -> bool:
+        read = [self.state.values[t.index] for t in op.inputs if t is not None and t.index in self.state.values]
+        return any(value.view.tensor in self.state.assembly.guessed for value in read)
+
+    def _refuse(self, op: FileOp, why: str, hint: str = "") -> None:
+        self.problems.append(Problem(op.name, op.op, why, hint))
+        self._guess(op)
+
+    def _guess(self, op: FileOp) -> None:
+        """Put tensors of the file's shape and scale in the place of the outputs; unknown are those that have none."""
+        for tensor in op.outputs:
+            layout = layout_of(tensor.shape, channels_last=True)
+            if tensor.index in self.state.values:
+                continue
+            try:
+                view = image_of(tensor.shape, layout)
+                name = self.state.assembly.guess(tensor.name, view.hwc, tensor.scale, tensor.zero)
+                self.state.values[tensor.index] = Value(view.named(name), tensor.type)
+            except (UnsupportedError, ValueError):
+                self.state.unknown.add(tensor.index)
 
     def _check_scale(self, value: Value, tensor: FileTensor) -> None:
         """A reshape must not change what the numbers mean."""
@@ -129,17 +153,17 @@ class _Importer:
         if (found.scale, found.zero_point) != (tensor.scale, tensor.zero):
             raise UnsupportedError("its output has another scale than its input", "convert the model again")
 
-    def _refuse(self, op: FileOp, why: str, hint: str = "") -> None:
-        self.problems.append(Problem(op.name, op.op, why, hint))
-        self.state.refused.update(t.index for t in op.outputs)
-
     def _output(self, tensor: FileTensor) -> str:
         value = self.state.values.get(tensor.index)
+        if tensor.index in self.state.unknown:
+            return ""
         try:
             if value is None or not value.view.tensor:
                 raise UnsupportedError("nothing int8 produces it", "quantise the whole model")
             return output_of(value.view)
         except UnsupportedError as error:
+            if isinstance(error, OrderError) and value and value.view.tensor in self.state.assembly.guessed:
+                return ""
             self.problems.append(Problem(tensor.name, "output", error.why, error.hint))
             return ""
 

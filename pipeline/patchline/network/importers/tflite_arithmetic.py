@@ -6,14 +6,16 @@ from dataclasses import replace
 
 import numpy as np
 
-from patchline.network import arithmetic, fixedpoint
+from patchline.network import arithmetic
 from patchline.network.importers import tflite_tables
 from patchline.network.importers.assembly import (
+    SOFTMAX_OUTPUT,
     WindowPair,
     check_range,
     emit_convolution,
+    emit_softmax,
 )
-from patchline.network.importers.problems import UnsupportedError
+from patchline.network.importers.problems import OrderError, UnsupportedError
 from patchline.network.importers.tflite_file import FileOp
 from patchline.network.importers.tflite_state import (
     INTEGER,
@@ -25,8 +27,8 @@ from patchline.network.importers.tflite_state import (
     input_of,
     output_of,
 )
-from patchline.network.importers.views import View
-from patchline.network.ir import Add, Concat, Int8Array, Lookup, Mul, Softmax
+from patchline.network.importers.views import View, unequal
+from patchline.network.ir import Add, Concat, Int8Array, Lookup, Mul
 
 
 def add(state: State, op: FileOp) -> Value:
@@ -41,9 +43,7 @@ def add(state: State, op: FileOp) -> Value:
         )
     a, b = state.view(op, 0), state.view(op, 1)
     if a.hwc != b.hwc or a.dims != b.dims:
-        raise UnsupportedError(
-            f"it adds tensors of shapes {list(a.shape)} and {list(b.shape)}", "both need the same shape and layout"
-        )
+        raise unequal(a, b, "adds", "both need the same shape and layout")
     scales = state.assembly.scale_of(a.tensor), state.assembly.scale_of(b.tensor)
     multipliers, shifts = arithmetic.tflite_add_constants(*scales, out.scale)
     name = state.assembly.emit(
@@ -97,10 +97,7 @@ def mul(state: State, op: FileOp) -> Value:
         a, b = b, a
     gate = b.hwc == (1, 1, a.hwc[2]) and b.dims == tuple(d if d == a.whole("C") else () for d in a.dims)
     if not gate and (a.hwc != b.hwc or a.dims != b.dims):
-        raise UnsupportedError(
-            f"it multiplies tensors of shapes {list(a.shape)} and {list(b.shape)}",
-            "the second needs the same shape or one value per channel",
-        )
+        raise unequal(a, b, "multiplies", "the second needs the same shape or one value per channel")
     scales = [state.assembly.scale_of(_view.tensor) for _view in (state.view(op, 0), state.view(op, 1))]
     requant = arithmetic.tflite_requant(_mul_scale(scales[0], scales[1], out.scale))
     check_range(255 * 255, requant)
@@ -140,7 +137,7 @@ def concatenation(state: State, op: FileOp) -> Value:
         rest = [dim for i, dim in enumerate(view.dims) if i != axis]
         same = view.hwc[:2] == first.hwc[:2] and rest == [dim for i, dim in enumerate(first.dims) if i != axis]
         if not same or view.dims[axis] != view.whole("C"):
-            raise UnsupportedError(
+            raise OrderError(
                 "it does not join channels of maps of the same size",
                 "join along the channel axis only; give detection heads as separate outputs",
             )
@@ -200,11 +197,10 @@ def dequantize(state: State, op: FileOp) -> Value:
 def softmax(state: State, op: FileOp) -> Value:
     view, out = state.view(op, 0), output_of(op)
     if not view.dims or not view.dims[-1] or view.dims[-1] != view.whole("C"):
-        raise UnsupportedError("it does not run over the channels", "apply softmax along the channel axis only")
-    if (out.scale, out.zero) != (1 / 256, -128):
+        raise OrderError("it does not run over the channels", "apply softmax along the channel axis only")
+    if (out.scale, out.zero) != SOFTMAX_OUTPUT:
         raise UnsupportedError(f"its output scale is {out.scale}, not 1/256", INTEGER)
-    table = fixedpoint.softmax_exp_table(state.assembly.scale_of(view.tensor), float(op.option("Beta", 1.0)))
-    name = state.assembly.emit(Softmax, op.name, (view.tensor,), view.hwc, out.scale, out.zero, exp_table=table)
+    name = emit_softmax(state.assembly, op.name, view.tensor, float(op.option("Beta", 1.0)))
     return Value(view.named(name), "INT8")
 
 

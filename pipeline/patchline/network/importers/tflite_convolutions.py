@@ -7,15 +7,14 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from patchline.network import arithmetic
-from patchline.network.importers import views
+from patchline.network.importers import tflite_sums, views
 from patchline.network.importers.assembly import (
     WindowPair,
     covering,
     dense_weights,
     emit_convolution,
 )
-from patchline.network.importers.problems import UnsupportedError
+from patchline.network.importers.problems import OrderError, UnsupportedError
 from patchline.network.importers.tflite_file import FileOp
 from patchline.network.importers.tflite_state import (
     INTEGER,
@@ -32,12 +31,12 @@ from patchline.network.importers.views import View, image
 
 
 def _filter(op: FileOp, axis: int, channels: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Weights and one scale per output channel."""
+    """Weights and one scale per output channel (which may be 0 or negative: TFLite takes both)."""
     tensor = input_of(op, 1)
     if tensor.type != "INT8":
         raise UnsupportedError(f"its weights are {tensor.type}", "quantise weights to int8")
     values = tensor.array.astype(np.int64)
-    if not tensor.scales.size or not np.all(np.isfinite(tensor.scales) & (tensor.scales > 0)):
+    if not tensor.scales.size or not np.all(np.isfinite(tensor.scales)):
         raise UnsupportedError("its weights have no valid scale", INTEGER)
     if np.any(tensor.zeros):
         raise UnsupportedError("its weights have a zero point other than 0", "quantise weights symmetrically")
@@ -82,10 +81,15 @@ def conv(state: State, op: FileOp) -> Value:
         raise UnsupportedError(f"its weights read {weights.shape[3]} channels of {depth}", "use one group")
     window = window_of(op, view.hwc[:2], (weights.shape[1], weights.shape[2]), place.swapped)
     out = output_of(op)
-    requant = arithmetic.tflite_requant(state.assembly.scale_of(view.tensor) * scales / out.scale)
+    clamp = clamp_of(op, out.scale, out.zero)
+    single = values.ndim == 3  # one channel of the input for each of the output
+    products, bias, requant = tflite_sums.convolution(
+        values.transpose(2, 0, 1) if single else values, _bias(op, channels),
+        state.assembly.scale_of(view.tensor) * scales / out.scale, state.assembly.zero_of(view.tensor), out.zero, clamp,
+    )  # fmt: skip
     name = emit_convolution(
-        state.assembly, op.name, view.tensor, values, _bias(op, channels), requant, window, out.scale, out.zero,
-        clamp_of(op, out.scale, out.zero),
+        state.assembly, op.name, view.tensor, products.transpose(1, 2, 0) if single else products, bias, requant,
+        window, out.scale, out.zero, clamp,
     )  # fmt: skip
     return Value(image((*window.out, channels), LAYOUT, place.swapped).named(name), "INT8")
 
@@ -99,22 +103,22 @@ def fully_connected(state: State, op: FileOp) -> Value:
     view, out = state.view(op, 0), output_of(op)
     flat = views.reshape(view, [-1, depth])
     assembly = state.assembly
-    step = assembly.scale_of(view.tensor)
-    # per tensor TFLite multiplies the two scales in float32, per channel in float64
-    products = (
-        np.float64(np.float32(step) * scales.astype(np.float32)) if input_of(op, 1).scales.size == 1 else step * scales
-    )
-    requant = arithmetic.tflite_requant(products / out.scale, "tflite_once")
+    if input_of(op, 1).scales.size == 1 and scales[0] < 0:
+        raise UnsupportedError("its weights have a negative scale, which TFLite itself refuses here", INTEGER)
+    clamp = clamp_of(op, out.scale, out.zero)
+    values, bias, requant = tflite_sums.fully_connected(
+        values, _bias(op, channels), assembly.scale_of(view.tensor) * scales / out.scale,
+        assembly.zero_of(view.tensor), out.zero, clamp,
+    )  # fmt: skip
     if covering(flat, 1):
         kernel, size, arranged = view.hwc[:2], (1, 1), dense_weights(flat, 1, values)
     elif flat.dims[1] == view.whole("C"):
         kernel, size, arranged = (1, 1), view.hwc[:2], values.reshape(channels, 1, 1, -1)
     else:
-        raise UnsupportedError("it works on a part of rows, columns and channels", "flatten the whole image")
+        raise OrderError("it works on a part of rows, columns and channels", "flatten the whole image")
     window = WindowPair(kernel, (1, 1), (0, 0), size)
     name = emit_convolution(
-        assembly, op.name, view.tensor, arranged, _bias(op, channels), requant, window, out.scale, out.zero,
-        clamp_of(op, out.scale, out.zero),
+        assembly, op.name, view.tensor, arranged, bias, requant, window, out.scale, out.zero, clamp
     )  # fmt: skip
     target = View(name, (*size, channels), ())
     result = replace(target, dims=(() if size == (1, 1) else flat.dims[0], target.whole("C")))

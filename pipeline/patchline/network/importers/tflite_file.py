@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import tflite
+from flatbuffers import number_types
 from numpy.typing import NDArray
 
 from patchline.errors import UserError
@@ -18,6 +19,7 @@ from patchline.network.importers.problems import UnsupportedError
 MAX_FILE_BYTES = 256 << 20
 MAX_ITEMS = 5000
 MAX_RANK = 8
+NEW_CODE_SLOT = 10  # of `builtin_code`, the fourth field of a table OperatorCode, in its vtable
 
 
 def _names(enum: type) -> dict[int, str]:
@@ -204,8 +206,7 @@ def _vector(table: Any, field: str, dtype: type) -> NDArray[Any]:
 
 def _op(index: int, op: Any, codes: list[Any], tensors: list[FileTensor]) -> FileOp:
     code = _at(codes, op.OpcodeIndex())
-    # codes above 126 do not fit the old 8-bit field, which then holds 127
-    number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+    number = _operator_number(code)
     name = OP_NAMES.get(number, f"operator {number}")
     if name == "CUSTOM":
         name = f"CUSTOM {_text(code.CustomCode())}"
@@ -215,6 +216,17 @@ def _op(index: int, op: Any, codes: list[Any], tensors: list[FileTensor]) -> Fil
     return FileOp(
         title, name, tuple(None if i == -1 else _at(tensors, i) for i in inputs), outputs, _options(op)
     )  # fmt: skip
+
+
+def _operator_number(code: Any) -> int:
+    """TFLite's own rule: the larger of the old 8-bit field (127 for codes that do not fit) and of the new one.
+
+    Old files have only the old field, some new ones only the new. The bindings' BuiltinCode() answers with the old
+    field for codes below 127, so the new one is read here.
+    """
+    offset = code._tab.Offset(NEW_CODE_SLOT)
+    new = code._tab.Get(number_types.Int32Flags, code._tab.Pos + offset) if offset else 0
+    return max(int(new), int(code.DeprecatedBuiltinCode()))
 
 
 def _options(op: Any) -> dict[str, Any]:

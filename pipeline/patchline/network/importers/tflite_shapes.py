@@ -9,7 +9,7 @@ from patchline.network.importers import views
 from patchline.network.importers.assembly import (
     check_range,
 )
-from patchline.network.importers.problems import UnsupportedError
+from patchline.network.importers.problems import OrderError, UnsupportedError
 from patchline.network.importers.tflite_file import FileOp
 from patchline.network.importers.tflite_state import (
     INTEGER,
@@ -54,7 +54,7 @@ def mean(state: State, op: FileOp) -> Value:
     axes = {int(axis) % len(view.dims) for axis in input_of(op, 1).array.reshape(-1)}
     letters = {axis.letter for i in axes for axis in view.dims[i]}
     if "C" in letters or not all(view.dims[i] == view.whole(letter) for i in axes for letter in view.letters(i)):
-        raise UnsupportedError("it averages over channels or parts of an axis", "average over height and width only")
+        raise OrderError("it averages over channels or parts of an axis", "average over height and width only")
     height, width, channels = view.hwc
     kernel = (height if "H" in letters else 1, width if "W" in letters else 1)
     hwc = (1 if "H" in letters else height, 1 if "W" in letters else width, channels)

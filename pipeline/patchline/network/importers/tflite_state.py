@@ -29,12 +29,13 @@ class Value:
 
 
 class State:
-    """The network so far, the values of the file's tensors by index, and the tensors that refused operators make."""
+    """The network so far, the values of the file's tensors by index, and the tensors of which nothing is known because
+    an operator before them was refused."""
 
     def __init__(self, name: str) -> None:
         self.assembly = Assembly(name)
         self.values: dict[int, Value] = {}
-        self.refused: set[int] = set()
+        self.unknown: set[int] = set()
 
     def any_view(self, op: FileOp, at: int) -> View:
         """The view of input `at`, whatever its type."""

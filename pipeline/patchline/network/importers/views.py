@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from math import prod
 
-from patchline.network.importers.problems import UnsupportedError
+from patchline.network.importers.problems import OrderError, UnsupportedError
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def _take(rest: list[Axis], size: int) -> list[Axis]:
             rest.insert(0, Axis(axis.letter, inner, axis.step))
             size = 1
         else:
-            raise UnsupportedError("it cuts across rows, columns and channels", "reshape only whole dimensions")
+            raise OrderError("it cuts across rows, columns and channels", "reshape only whole dimensions")
     return taken
 
 
@@ -134,7 +134,7 @@ def spatial(view: View, layout: str) -> Spatial:
         for swapped, letters in ((False, "HW"), (True, "WH")):
             if view.dims[first] == view.whole(letters[0]) and view.dims[second] == view.whole(letters[1]):
                 return Spatial(first, second, channel, swapped)
-    raise UnsupportedError(
+    raise OrderError(
         f"reads a tensor of shape {list(view.shape)} whose data lies in another order in memory",
         "a reshape or transpose before it would have to move data; remove it or move it to the model's border",
     )
@@ -145,3 +145,25 @@ def image(hwc: tuple[int, int, int], layout: str, swapped: bool = False) -> View
     view = View("", hwc, ())
     letters = layout.translate(str.maketrans("HW", "WH")) if swapped else layout
     return replace(view, dims=tuple(() if letter == "N" else view.whole(letter) for letter in letters))
+
+
+LAYOUTS = {False: {2: "NC", 3: "NCW", 4: "NCHW"}, True: {2: "NC", 3: "NHC", 4: "NHWC"}}
+"""By whether the channels come last, and the number of dimensions."""
+
+
+def layout_of(shape: tuple[int, ...], channels_last: bool) -> str:
+    """The layout in which a tensor of this shape is one image or one vector ("" if it is none)."""
+    layout = LAYOUTS[channels_last].get(len(shape), "")
+    return layout if layout and shape[0] == 1 and min(shape) >= 1 else ""
+
+
+def image_of(shape: tuple[int, ...], layout: str) -> View:
+    """The view of a tensor still to be produced that has this shape in the file."""
+    height, width, channels = (shape[layout.index(x)] if x in layout else 1 for x in "HWC")
+    return image((height, width, channels), layout)
+
+
+def unequal(a: View, b: View, what: str, hint: str) -> UnsupportedError:
+    """The error of an operator that needs `a` and `b` alike."""
+    kind = OrderError if a.shape == b.shape else UnsupportedError
+    return kind(f"it {what} tensors of shapes {list(a.shape)} and {list(b.shape)}", hint)
