@@ -32,7 +32,7 @@ def supernet() -> Supernet:
 
 @pytest.fixture
 def batches_seen(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """How much brighter the upper half of each recalibration batch is than the lower: 0 in one class, 0.4 in the other."""
+    """How much brighter the upper half of each recalibration batch is than the lower: 0 or 0.4 in a single class."""
     seen: list[float] = []
     recalibrate_on = evaluate.recalibrate_on
 

@@ -126,7 +126,7 @@ def _read_images(path: Path, network: Network, count: int | None) -> tuple[NDArr
             f"cannot read images from {path}: {error}; it must be an .npz with `images` uint8 [N, H, W, C]"
         ) from None
     if count is not None:
-        chosen = stratified(np.zeros(len(images)) if labels is None else labels, count)
+        chosen = stratified(np.zeros(len(images), np.int64) if labels is None else labels, count)
         images, labels = images[chosen], None if labels is None else labels[chosen]
     return image_input(at_input_size(images, network)), labels
 

@@ -28,8 +28,8 @@ def load(root: Path, target: str) -> dict[str, Any]:
 
 def warning(metrics: Mapping[str, Any]) -> str | None:
     """What to say of an accuracy on the device that is near the one of a constant answer; None where it is not."""
-    found = [metrics.get(name) for name in ("accuracy_device", "accuracy_constant", "images")]
-    return None if None in found else constant_warning(*found)
+    names = ("accuracy_device", "accuracy_constant", "images")
+    return constant_warning(*(metrics[name] for name in names)) if metrics.keys() >= {*names} else None
 
 
 def required(path: Path) -> Path:
