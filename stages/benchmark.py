@@ -8,6 +8,7 @@ from pathlib import Path
 
 from patchline import data, files
 from patchline.config import load_params
+from patchline.data.parts import part
 from patchline.errors import run_for_target
 from patchline.hil import bench, cases
 
@@ -16,22 +17,24 @@ def main(name: str) -> None:
     params = load_params().benchmark
     models = Path("models") / name
     case = cases.load_case(Path("build") / name, name, network=models / "network.npz", plan=models / "plan.json")
-    test = data.load_split("test")
-    images, labels = test.images[: params.images], test.labels[: params.images]
+    test = part(data.load_split("test"), params.images)
     result = bench.run(
         case,
-        cases.image_input(cases.at_input_size(images, case.network)),
-        labels,
+        cases.image_input(cases.at_input_size(test.images, case.network)),
+        test.labels,
         emulator=params.emulator,
         traced_images=params.traced_images,
     )
     files.write_json(f"metrics/{name}/benchmark.json", result.metrics())
     files.write_csv(f"plots/{name}/per_op.csv", [asdict(row) for row in result.per_op])
     print(
-        f"{name}: accuracy {result.accuracy_device:.4f} on the device, {result.sizes.sram:,} bytes of SRAM, "
+        f"{name}: accuracy {result.accuracy_device:.4f} on the device (one and the same answer for every image: "
+        f"{result.accuracy_constant:.4f}), {result.sizes.sram:,} bytes of SRAM, "
         f"{result.sizes.flash:,} of flash, {result.instructions:,} instructions, "
         f"{result.latency_ms_est:.1f} ms (estimate)"
     )
+    if result.warning:
+        print(f"{name}: warning: {result.warning}")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import onnxruntime
 import patchline
 from patchline import data, files, supernet
 from patchline.config import Params, load_params
+from patchline.data import parts
 from patchline.errors import UserError, run_for_target
 from patchline.network import serialize
 from patchline.network.importers.onnx import from_onnx
@@ -40,7 +41,7 @@ def main(name: str) -> None:
 def remembered(params: Params, subnet: Path) -> Path:
     """The folder with the results for `subnet`: made now, or when another board or an earlier run had the same one."""
     package = Path(patchline.__file__).parent
-    code = [Path(__file__), *(path for part in CODE for path in (package / part).rglob("*.py"))]
+    code = [Path(__file__), Path(parts.__file__), *(path for part in CODE for path in (package / part).rglob("*.py"))]
     versions = [library.__version__ for library in (np, onnx, onnxruntime)]
     settings = [params.project, params.seed, params.quantize.model_dump(), files.hash_file(subnet), versions]
     made = QUANTIZED / run_key(settings, data.load_manifest().hashes, *code)
@@ -53,10 +54,8 @@ def quantize(params: Params, subnet: Path, folder: Path) -> None:
     """Write model, network and, last of all, metrics to `folder`."""
     net = supernet.load_static(subnet)
     train, test = data.load_split("train"), data.load_split("test")
-    chosen = np.random.default_rng([params.seed, 3]).permutation(len(train.images))
-    model = quantize_onnx(
-        export_onnx(net, params.project), train.images[np.sort(chosen[: params.quantize.calibration_images])]
-    )
+    calibration = parts.part(train, params.quantize.calibration_images, params.seed)
+    model = quantize_onnx(export_onnx(net, params.project), calibration.images)
     files.write_bytes(folder / MODEL, model.SerializeToString(deterministic=True))
     network = from_onnx(model)
     serialize.save(network, folder / NETWORK)

@@ -10,11 +10,12 @@ from patchline.config import Params, load_params
 from patchline.errors import run_for_target
 from patchline.search import Limits, SearchResult, predicted_cycles, search
 from patchline.search.cost import candidate_plan
-from patchline.search.finetune import fine_tune
+from patchline.search.finetune import AUTO_STEPS, BATCH, fine_tune
 from patchline.search.judge import Judge
 from patchline.search.results import front_rows, metrics, remembered_network
 from patchline.supernet import StaticNet, Supernet, load_supernet, save_static
 from patchline.supernet.evaluate import accuracy
+from patchline.supernet.images import passes
 
 SUPERNET = "models/supernet.pt"
 FINE_TUNED = Path(".patchline/finetuned")
@@ -54,7 +55,8 @@ def tuned(
     supernet: Supernet, result: SearchResult, params: Params, train: data.Split, identity: list[str]
 ) -> StaticNet:
     """The winner, fine-tuned; taken from memory when another board or an earlier run had the same one."""
-    arch, epochs = result.winner.arch, params.search.finetune_epochs
+    arch = result.winner.arch
+    epochs = passes(params.search.finetune_epochs, len(train.images), BATCH, AUTO_STEPS)
     settings = [arch.to_dict(), epochs, params.seed, identity]
 
     def make() -> StaticNet:

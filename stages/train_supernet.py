@@ -29,7 +29,7 @@ def main() -> None:
     metrics = {
         **{key: history.epochs[-1][key] for key in ("accuracy_largest", "accuracy_smallest")},
         "loss": history.steps[-1]["loss"],
-        "epochs": params.train_supernet.epochs,
+        "epochs": int(history.epochs[-1]["epoch"]),
         "steps": int(history.steps[-1]["step"]),
         "parameters": sum(p.numel() for p in net.parameters()),
     }

@@ -53,6 +53,10 @@ def _whole(default: int, low: int, high: int) -> Any:
     return _field(default, f"a whole number from {low} to {high}", ge=low, le=high)
 
 
+def _passes(low: int) -> Any:
+    return _field("auto", f"a whole number from {low} to 10000, or auto")
+
+
 def _choice(default: str, *names: str) -> Any:
     return _field(default, "one of " + ", ".join(names))
 
@@ -93,7 +97,7 @@ class TrainSupernetParams(_Model):
     """How the supernet is trained."""
 
     space: Literal["small", "mcunet"] = _choice("small", "small", "mcunet")
-    epochs: int = _whole(3, 1, 10_000)
+    epochs: Annotated[int, Field(ge=1, le=10_000)] | Literal["auto"] = _passes(1)
     batch_size: int = _whole(48, 1, 65_536)
     learning_rate: float = _field(0.01, "a number above 0, at most 10", gt=0, le=10)
     weight_decay: float = _field(0.00002, "a number from 0 to 1", ge=0, le=1)
@@ -113,7 +117,7 @@ class SearchParams(_Model):
     max_extra_macs: float = _field(0.10, "a share from 0 to 1 (0.10 = 10 %)", ge=0, le=1)
     trials: int = _whole(100, 1, 1_000_000)
     population: int = _whole(30, 2, 100_000)
-    finetune_epochs: int = _whole(1, 0, 10_000)
+    finetune_epochs: Annotated[int, Field(ge=0, le=10_000)] | Literal["auto"] = _passes(0)
     storage: str | None = _field(None, "an Optuna storage URL, or null", min_length=1)
 
 

@@ -33,6 +33,7 @@ ROWS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
     ("accuracy_fp32", "accuracy, float", _share),
     ("accuracy_int8", "accuracy, int8 reference", _share),
     ("accuracy_device", "accuracy, firmware on the emulated board", _share),
+    ("accuracy_constant", "accuracy of one and the same answer for every image", _share),
     ("bit_exact_outputs", "outputs equal to the reference, bit for bit", "{:.2%}".format),
     ("sram_layer_by_layer_bytes", "SRAM, layer by layer", _kib),
     ("sram_patch_bytes", "SRAM, by patches as MCUNetV2", _kib),
@@ -67,7 +68,9 @@ def table(results: Mapping[str, Metrics]) -> Table:
     return view
 
 
-def remarks(root: Path) -> list[str]:
-    """What a reader of the numbers must know about the data; empty when they are not prepared here."""
+def remarks(root: Path, results: Mapping[str, Metrics]) -> list[str]:
+    """What a reader must know: where an accuracy means little, and what the data are if they are prepared here."""
+    warnings = {target: stage_metrics.warning(metrics) for target, metrics in results.items()}
+    found = [f"{target}: warning: {warning}" for target, warning in warnings.items() if warning]
     path = root / "data/prepared/manifest.json"
-    return [f"Data: {read_json(path)['description']}"] if path.is_file() else []
+    return [*found, f"Data: {read_json(path)['description']}"] if path.is_file() else found

@@ -16,8 +16,11 @@ import numpy as np
 import pytest
 from PIL import Image
 from ruamel.yaml import YAML
+from typer.testing import CliRunner
 
 from patchline import adopt
+from patchline.cli import app
+from patchline.config import Counts, load_params
 from patchline.errors import UserError
 
 REPOSITORY = Path(__file__).parents[2]
@@ -45,6 +48,33 @@ def test_everything_is_laid_down_once_and_nothing_is_overwritten(repository: Pat
         adopt.adopt(repository)
     assert (repository / "params.yaml").read_text() == "project: mine\n"
     assert set(adopt.adopt(repository, force=True).written) == {"params.yaml", "stages/track.py"}
+
+
+def test_photos_that_lie_in_the_repository_are_named(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    photos(repository / "my photos")
+    monkeypatch.chdir(repository)
+    result = CliRunner().invoke(app, ["init", "--photos", "my photos"])
+    assert result.exit_code == 0, result.output
+    assert "holds photos of 2 classes: dark (40), light (40)" in result.output
+    assert "dvc add 'my photos'" in result.output
+    assert "/my photos/\n" in (repository / ".gitignore").read_text()
+    params = load_params(repository / "params.yaml")
+    assert (params.data.source, params.data.folder) == ("folder", "my photos")
+    assert (params.train_supernet.epochs, params.search.finetune_epochs) == ("auto", "auto")
+    assert params.data.counts == Counts(train=80, val=10, test=10)
+
+
+def test_photos_that_cannot_be_used_stop_init_before_it_writes(repository: Path, tmp_path: Path) -> None:
+    photos(tmp_path / "elsewhere")
+    (repository / "empty").mkdir()
+    for folder, message in (
+        (tmp_path / "elsewhere", r"not a folder inside the repository.*\n  mkdir -p data && cp -r"),
+        (repository / "empty", "holds 0 class folders"),
+        (repository / "nowhere", "is not a folder"),
+    ):
+        with pytest.raises(UserError, match=message):
+            adopt.adopt(repository, photos=folder)
+    assert sorted(path.name for path in repository.iterdir()) == [".git", "empty"]
 
 
 def test_ignore_files_keep_what_was_in_them(repository: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from patchline import cli, doctor, summary
+from patchline import cli, doctor, files, summary
 from patchline.config import Params
 from patchline.errors import UserError
 
@@ -155,12 +155,17 @@ def test_summary_shows_every_board(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     (folder / "search.json").write_text('{"cycles_predicted": 980}')
     (folder / "quantize.json").write_text('{"accuracy_int8": 0.91}')
     (folder / "generate.json").write_text('{"sram_peak_bytes": 30000}')
-    (folder / "benchmark.json").write_text('{"accuracy_device": 0.9, "sram_peak_bytes": 30720, "cycles_est": 1000}')
+    measured = {"accuracy_device": 0.9, "sram_peak_bytes": 30720, "cycles_est": 1000, "images": 500}
+    files.write_json(folder / "benchmark.json", {**measured, "accuracy_constant": 0.8125})
     monkeypatch.chdir(tmp_path)
     result = RUNNER.invoke(cli.app, ["summary"])
     assert result.exit_code == 0, result.output
-    for text in ("stm32f412", "0.9100", "0.9000", "30.0 KB", "-2.0%"):
+    for text in ("stm32f412", "0.9100", "0.9000", "0.8125", "30.0 KB", "-2.0%"):
         assert text in result.output
+    assert "warning" not in result.output
+    files.write_json(folder / "benchmark.json", {**measured, "accuracy_constant": 0.89})
+    warned = RUNNER.invoke(cli.app, ["summary"]).output
+    assert "stm32f412: warning: an accuracy of 0.9000 is hardly better" in warned
     assert json.loads(RUNNER.invoke(cli.app, ["summary", "--json"]).output)["stm32f412"]["sram_peak_bytes"] == 30720
 
 

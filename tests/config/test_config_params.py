@@ -80,6 +80,8 @@ def test_exponents_are_read_as_dvc_reads_them(tmp_path: Path) -> None:
         ("data: null", ["data", "None", "a section with source, folder"]),
         ("data: {source: fashion-mnist, counts: {train: 60000, val: 1, test: 1}}", ["at most 60000"]),
         ("train_supernet: {learning_rate: .nan}", ["train_supernet.learning_rate", "a number above 0"]),
+        ("train_supernet: {epochs: 0}", ["train_supernet.epochs: 0 is", "a whole number from 1 to 10000, or auto"]),
+        ("search: {finetune_epochs: some}", ["search.finetune_epochs: 'some' is", "from 0 to 10000, or auto"]),
         ("project: ../x", ["project", "'../x'", "letters"]),
         ("targets: stm32f412", ["targets", "'stm32f412'", "a list"]),
         ("targets: []", ["targets", "one or more"]),

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from patchline import files
 from patchline.data import Prepared, Split, load_boxes, load_manifest, load_split, write_prepared
+from patchline.data.prepared import shuffled
 from patchline.errors import UserError
 
 
@@ -62,3 +66,28 @@ def test_data_that_are_not_prepared_name_the_command(tmp_path: Path) -> None:
     for load in (load_manifest, lambda folder: load_split("train", folder)):
         with pytest.raises(UserError, match="dvc repro prepare"):
             load(tmp_path)
+
+
+@given(st.integers(0, 2**31 - 1), st.integers(0, 2**31 - 1))
+def test_shuffled_splits_hold_the_same_images_with_their_labels_and_boxes(seed: int, other_order: int) -> None:
+    rng = np.random.default_rng(3)
+    images = rng.integers(0, 256, (12, 4, 4, 3), dtype=np.uint8)
+    labels = np.repeat([0, 1], 6)
+    # as many boxes as its label says, each with the pixel at the top left, so that a box tells its image
+    boxes = np.array([[i, 0, *images[i, 0, 0], 9] for i in range(12) for _ in range(labels[i])], dtype=np.int32)
+    data = replace(_prepared(), splits={"train": Split(images, labels)}, boxes={"train": boxes})
+
+    mixed = shuffled(data, seed)
+    split, moved = mixed.splits["train"], (mixed.boxes or {})["train"]
+    assert {i.tobytes(): n for i, n in zip(split.images, split.labels, strict=True)} == {
+        i.tobytes(): n for i, n in zip(images, labels, strict=True)
+    }
+    np.testing.assert_array_equal(np.bincount(moved[:, 0], minlength=12), split.labels)
+    np.testing.assert_array_equal(moved[:, 2:5], split.images[moved[:, 0], 0, 0])
+    assert (np.diff(moved[:, 0]) >= 0).all()
+
+    # neither the order in which a source lists them nor the numbers of the classes matter
+    listed = np.random.default_rng(other_order).permutation(12)
+    again = shuffled(replace(data, splits={"train": Split(images[listed], 1 - labels[listed])}, boxes=None), seed)
+    np.testing.assert_array_equal(again.splits["train"].images, split.images)
+    np.testing.assert_array_equal(again.splits["train"].labels, 1 - split.labels)

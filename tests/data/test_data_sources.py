@@ -175,6 +175,19 @@ def test_folder_reads_every_photo_once(photos: Path) -> None:
     assert len(data.splits["train"].labels) > len(data.splits["val"].labels)
 
 
+def test_photos_come_mixed_whatever_their_class_is_called(photos: Path) -> None:
+    before = prepare(_folder_params(photos), seed=1).splits
+    (photos / "cat").rename(photos / "lynx")  # behind the dogs now
+    after = prepare(_folder_params(photos), seed=1).splits
+    for name, split in before.items():
+        changes = np.count_nonzero(np.diff(split.labels))
+        assert changes > len(split.labels) / 4, f"{name} lists one class after the other: {split.labels}"
+        np.testing.assert_array_equal(after[name].images, split.images)
+        np.testing.assert_array_equal(after[name].labels, 1 - split.labels)
+    other = prepare(_folder_params(photos), seed=2).splits["train"]
+    assert (other.labels != after["train"].labels).any()
+
+
 def test_a_photo_keeps_its_split_when_others_come_and_go(photos: Path) -> None:
     before = prepare(_folder_params(photos), seed=1).splits["test"].images
     for index in range(20):

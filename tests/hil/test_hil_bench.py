@@ -68,6 +68,8 @@ def test_outputs_sizes_and_counts(f412, inputs) -> None:
     result = bench.run(case, inputs, labels, emulator="unicorn", workers=2)
     assert np.array_equal(result.outputs, expected)
     assert (result.bit_exact_outputs, result.accuracy_device) == (1.0, pytest.approx(5 / 6))
+    assert result.accuracy_constant == np.bincount(labels).max() / 6
+    assert result.metrics()["accuracy_constant"] == result.accuracy_constant
     assert np.sum(result.confusion_device) == 6
     assert case.plan is not None
     assert result.sizes.sram == case.plan.sram_peak_bytes
@@ -206,6 +208,18 @@ def test_images_and_labels_of_another_task(tmp_path, monkeypatch) -> None:
         load((8, 8), [0, 3])
 
 
+def test_fewer_images_hold_the_classes_in_their_proportion(tmp_path) -> None:
+    """Labels sorted as folders are read: the first ten are of one class."""
+    pixels = np.arange(80, dtype=np.uint8)[:, None, None, None].repeat(16, 1).repeat(16, 2).repeat(3, 3)
+    np.savez(tmp_path / "test.npz", images=pixels, labels=np.repeat([0, 3], (60, 20)))
+    images, labels, _ = cases.load_images(tmp_path / "test.npz", NETWORK, 8)
+    assert labels is not None
+    assert np.bincount(labels).tolist() == [6, 0, 0, 2]
+    assert np.array_equal(labels == 3, images[:, 0, 0, 0] >= 60 - 128)
+    np.savez(tmp_path / "test.npz", images=pixels)
+    assert len(cases.load_images(tmp_path / "test.npz", NETWORK, 8)[0]) == 8
+
+
 def test_the_command(f412, tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     np.savez(tmp_path / "images.npz", images=np.zeros((3, 16, 16, 3), np.uint8), labels=np.zeros(3, np.int64))
@@ -217,6 +231,12 @@ def test_the_command(f412, tmp_path, monkeypatch, capsys) -> None:
     found = json.loads(capsys.readouterr().out)
     assert found["target"] == "stm32f412"
     assert (found["images"], found["bit_exact_outputs"], len(found["per_op"])) == (3, 1.0, len(NETWORK.ops) + 1)
+    assert found["accuracy_constant"] == 1.0
+    monkeypatch.setattr("sys.argv", ["patchline", *arguments])
+    with pytest.raises(SystemExit):
+        cli_main()
+    assert "one and the same answer: 1.0000" in (shown := capsys.readouterr().out)
+    assert "warning: an accuracy of" in shown
     monkeypatch.setattr("sys.argv", ["patchline", *arguments[:2], "--target", "stm32l4r5"])
     with pytest.raises(SystemExit) as ended:
         cli_main()

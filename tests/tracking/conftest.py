@@ -117,6 +117,8 @@ def write_target(root: Path, target: str, accuracy: float, bit_exact: float, sra
         metrics / "benchmark.json",
         {
             "accuracy_device": accuracy,
+            "accuracy_constant": 0.5,
+            "images": 200,
             "bit_exact_outputs": bit_exact,
             "instructions": 5_000_000,
             "cycles_est": 6_000_000,
@@ -198,11 +200,13 @@ def write_project(
     sram_extra: int = 0,
     budget: str = "32KB",
     test_hash: str = "t0",
+    images: int | None = None,
 ) -> Path:
     """Lay down (or change) a finished pipeline below `root`."""
     write_text(
         root / "params.yaml",
-        f"project: scenes\ntargets: [{', '.join(targets)}]\nsearch: {{sram_budget: {budget}, max_macs: 8M}}\n",
+        f"project: scenes\ntargets: [{', '.join(targets)}]\nsearch: {{sram_budget: {budget}, max_macs: 8M}}\n"
+        f"benchmark: {{images: {'null' if images is None else images}}}\n",
     )
     write_text(root / "dvc.yaml", "stages: {}\n")
     write_results(root, targets, accuracy, bit_exact, sram_extra, test_hash)

@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 import pytest
 
 from patchline.errors import UserError
-from patchline.tracking import charts, report
+from patchline.tracking import charts, report, runs
 from patchline.tracking.results import load_results
 from patchline.tracking.svg import Scale, kb, render
 
@@ -31,6 +31,20 @@ def test_constraints_are_judged_one_by_one(project: Path, change) -> None:
     assert [c.metric for c in bad.constraints if not c.holds] == ["bit_exact_outputs"]
     change(project, sram_extra=2048)
     assert [c.metric for c in load_results(project).targets[0].constraints if not c.holds] == ["sram_peak_bytes"]
+
+
+def test_an_accuracy_near_a_constant_answer_is_warned_of(project: Path, change) -> None:
+    def shown() -> tuple[str, str]:
+        results = load_results(project)
+        return report.render_report(results), runs.description(results, "s")
+
+    for text in shown():
+        assert "hardly better" not in text
+    assert "one and the same answer: 50.0 %" in shown()[0]
+    change(project, accuracy=0.6)
+    for text in shown():
+        assert "an accuracy of 0.6000 is hardly better than one and the same answer" in text
+        assert "0.5000 of these 200" in text
 
 
 def test_a_metric_that_is_missing_breaks_its_constraint(project: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -203,6 +204,22 @@ def test_on_a_new_test_set_the_champion_is_measured_again(tracked: Path, change:
     (decision,) = promote.promote(tracked)
     assert decision.moved
     assert "0.6000 against the champion's 0.5000 measured again" in decision.reason
+
+
+def test_the_champion_is_measured_on_the_images_that_the_benchmark_takes(tracked: Path, change: Any) -> None:
+    promote.promote(tracked)
+    change(tracked, targets=("stm32f412",), accuracy=0.6, test_hash="t1", images=20)
+    network = serialize.load(tracked / "models/stm32f412/network.npz")
+    images = np.random.default_rng(0).integers(0, 256, (60, 64, 64, 3), dtype=np.uint8)
+    logits = reference.run_batch(network, reference.quantize_input(images))[network.outputs[0]]
+    answers = logits.reshape(60, -1).argmax(axis=1)
+    # one class after the other: the champion is right on the first 20 of 60
+    labels = np.repeat([answers[0], 1 - answers[0]], [20, 40])
+    images = images[np.resize(np.flatnonzero(answers == answers[0]), 60)]
+    np.savez(tracked / "data/prepared/test.npz", images=images, labels=labels)
+    runs.track(tracked)
+    (decision,) = promote.promote(tracked)
+    assert re.search(r"the champion's 0\.3[05]00 measured again", decision.reason), decision.reason
 
 
 def test_a_lock_that_is_held_ends_with_advice(tracked: Path, monkeypatch: Any) -> None:

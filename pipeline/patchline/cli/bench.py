@@ -26,7 +26,7 @@ def command(
     images: Annotated[
         Path | None, typer.Option(help="Prepared images (.npz with `images`, and `labels` if known).")
     ] = None,
-    count: Annotated[int | None, typer.Option(help="Use only the first images.", min=1)] = None,
+    count: Annotated[int | None, typer.Option(help="Use only so many, classes in their proportion.", min=1)] = None,
     traced: Annotated[int, typer.Option(help="Images whose instructions are counted.", min=1)] = 2,
     workers: Annotated[int | None, typer.Option(help="Processes; default: one per core.", min=1)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
@@ -114,11 +114,14 @@ def _show(result: Result, source: str) -> None:
     if result.cycles_device is not None:
         rows.append(("latency, measured", f"{result.latency_ms_device:.2f} ms ({result.cycles_device:,} cycles)"))
     if result.accuracy_device is not None:
-        rows.insert(2, ("accuracy on the device", f"{result.accuracy_device:.4f}"))
+        accuracy = f"{result.accuracy_device:.4f} (one and the same answer: {result.accuracy_constant:.4f})"
+        rows.insert(2, ("accuracy on the device", accuracy))
     for name, value in rows:
         figures.add_row(name, value)
     console = Console()
     console.print(figures)
+    if result.warning:
+        console.print(f"warning: {result.warning}", style="bold", soft_wrap=True)
     console.print()
     table = Table(box=None, pad_edge=False)
     for title in ("op", "kind", "instructions", "cycles, est.", "ms, est.", "share"):

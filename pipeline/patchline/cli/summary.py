@@ -24,5 +24,5 @@ def command(as_json: Annotated[bool, typer.Option("--json", help="For machines."
 
     console = Console()
     console.print(summary.table(results))
-    for line in summary.remarks(Path()):
+    for line in summary.remarks(Path(), results):
         console.print(line, soft_wrap=True, highlight=False)

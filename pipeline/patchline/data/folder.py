@@ -75,6 +75,11 @@ def prepare(params: DataParams, seed: int) -> Prepared:
     )
 
 
+def photos_per_class(folder: Path) -> dict[str, int]:
+    """Class -> number of its photo files, whether they can be read or not. Raises UserError for fewer than two."""
+    return {name: len(_files(folder / name)) for name in _classes(folder)}
+
+
 def split_of(digest: str, counts: Counts) -> str:
     """The split of a file with this SHA-256 digest (hexadecimal), in the proportions of `counts`."""
     total = counts.train + counts.val + counts.test
@@ -86,7 +91,7 @@ def split_of(digest: str, counts: Counts) -> str:
 
 def _classes(folder: Path) -> tuple[str, ...]:
     if not folder.is_dir():
-        raise UserError(f"data.folder: {str(folder)!r} is not a folder; it must hold one sub-folder per class")
+        raise UserError(f"{str(folder)!r} is not a folder; the photos' folder must hold one sub-folder per class")
     names = tuple(sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")))
     if len(names) < 2:
         raise UserError(

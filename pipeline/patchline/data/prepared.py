@@ -67,6 +67,18 @@ class Manifest:
     duplicates: int = 0
 
 
+def shuffled(data: Prepared, seed: int) -> Prepared:
+    """`data` with the images of every split in an order that follows from their pixels and `seed` alone.
+
+    A source lists its images as it finds them, photos by class: nothing behind it may meet them so. The names of
+    classes and files move nothing, and an image that is added leaves the order of the others as it was.
+    """
+    order = {name: _order(split.images, seed) for name, split in data.splits.items()}
+    splits = {name: Split(old.images[order[name]], old.labels[order[name]]) for name, old in data.splits.items()}
+    boxes = data.boxes and {name: _moved(rows, order[name]) for name, rows in data.boxes.items()}
+    return dataclasses.replace(data, splits=splits, boxes=boxes)
+
+
 def write_prepared(data: Prepared, folder: str | Path = FOLDER) -> Manifest:
     """Write `data` into `folder`; equal data give equal bytes. Returns the manifest, which is written last."""
     folder = Path(folder)
@@ -108,6 +120,25 @@ def load_manifest(folder: str | Path = FOLDER) -> Manifest:
         key: tuple(value) if isinstance(value, list) else value for key, value in files.read_json(path).items()
     }
     return Manifest(**content)
+
+
+def _order(images: NDArray[np.uint8], seed: int) -> NDArray[np.int64]:
+    salt = hashlib.sha256(str(seed).encode())
+
+    def place(index: int) -> bytes:
+        digest = salt.copy()
+        digest.update(np.ascontiguousarray(images[index]).data)
+        return digest.digest()
+
+    return np.array(sorted(range(len(images)), key=place), dtype=np.int64)
+
+
+def _moved(boxes: NDArray[np.int32], order: NDArray[np.int64]) -> NDArray[np.int32]:
+    """Rows of BOX_COLUMNS after image `order[i]` has become image i, again sorted by image."""
+    place = np.argsort(order)
+    moved = boxes.copy()
+    moved[:, 0] = place[boxes[:, 0]]
+    return moved[np.argsort(moved[:, 0], kind="stable")]
 
 
 def _manifest(data: Prepared) -> Manifest:

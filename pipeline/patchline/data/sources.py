@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from patchline.config import DataParams
 from patchline.data import fashion_mnist, folder, scenes
-from patchline.data.prepared import Prepared
+from patchline.data.prepared import Prepared, shuffled
 
 _SOURCES: dict[str, Callable[[DataParams, int], Prepared]] = {
     "scenes": scenes.prepare,
@@ -16,5 +16,5 @@ _SOURCES: dict[str, Callable[[DataParams, int], Prepared]] = {
 
 
 def prepare(params: DataParams, seed: int) -> Prepared:
-    """Read the raw data of `params.source` and make all splits. Raises UserError for data that cannot be used."""
-    return _SOURCES[params.source](params, seed)
+    """Read the raw data of `params.source` and make all splits, shuffled. Raises UserError for unusable data."""
+    return shuffled(_SOURCES[params.source](params, seed), seed)

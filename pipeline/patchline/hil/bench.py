@@ -25,7 +25,7 @@ from patchline.hil.sessions import Ended, Inference, Setup
 from patchline.hil.trace import RUNTIME
 from patchline.network import reference
 from patchline.network.ir import Network
-from patchline.network.scores import confusion
+from patchline.network.scores import confusion, constant_accuracy, constant_warning
 from patchline.progress import track
 from patchline.schedule.plan import Plan
 
@@ -60,6 +60,7 @@ class Result:
     outputs: NDArray[np.int8]  # [images, values]
     bit_exact_outputs: float
     accuracy_device: float | None
+    accuracy_constant: float | None  # of one and the same answer for every image
     confusion_device: list[list[int]] | None
     sizes: build.Sizes
     stack_bytes: int  # high-water mark of the painted stack
@@ -76,10 +77,18 @@ class Result:
         """Measured on a real board, at the clock that the board's description names."""
         return None if self.cycles_device is None else round(1000 * self.cycles_device / self.clock_hz, 3)
 
+    @property
+    def warning(self) -> str | None:
+        """What to say of an accuracy that is near the one of a constant answer."""
+        if self.accuracy_device is None or self.accuracy_constant is None:
+            return None
+        return constant_warning(self.accuracy_device, self.accuracy_constant, self.images)
+
     def metrics(self) -> dict[str, object]:
         """The figures under the names that the pipeline's metrics use."""
         values: dict[str, object] = {
             "accuracy_device": self.accuracy_device,
+            "accuracy_constant": self.accuracy_constant,
             "bit_exact_outputs": self.bit_exact_outputs,
             "sram_peak_bytes": self.sizes.sram,
             "static_bytes": self.sizes.static,
@@ -177,6 +186,7 @@ def _run(
         outputs=outputs,
         bit_exact_outputs=float((outputs == expected).mean()),
         accuracy_device=_accuracy(outputs, labels),
+        accuracy_constant=None if labels is None else constant_accuracy(labels),
         confusion_device=None if labels is None else confusion(outputs.argmax(axis=1), labels, outputs.shape[1]),
         sizes=sizes,
         stack_bytes=stack,

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from patchline import targets
+from patchline.data.parts import stratified
 from patchline.errors import UserError
 from patchline.network.ir import Network
 from patchline.schedule.plan import Plan
@@ -116,14 +117,17 @@ def _random_images(network: Network, count: int | None) -> NDArray[np.int8]:
 def _read_images(path: Path, network: Network, count: int | None) -> tuple[NDArray[np.int8], NDArray[np.int64] | None]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            images = arrays["images"][:count]
-            labels = arrays["labels"][:count] if "labels" in arrays else None
+            images = arrays["images"]
+            labels = arrays.get("labels")
         if images.ndim != 4 or images.dtype != np.uint8:
             raise ValueError(f"`images` is {images.dtype} {list(images.shape)}")
     except (OSError, KeyError, ValueError) as error:
         raise UserError(
             f"cannot read images from {path}: {error}; it must be an .npz with `images` uint8 [N, H, W, C]"
         ) from None
+    if count is not None:
+        chosen = stratified(np.zeros(len(images), np.int64) if labels is None else labels, count)
+        images, labels = images[chosen], None if labels is None else labels[chosen]
     return image_input(at_input_size(images, network)), labels
 
 

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from patchline.data import Split
+from patchline.data.parts import part
+from patchline.data.prepared import Split
 from patchline.progress import track
 from patchline.supernet import Architecture, StaticNet, Supernet, extract
 from patchline.supernet.evaluate import recalibrate
@@ -22,6 +23,7 @@ WEIGHT_DECAY = 0.00002
 WARM_UP_STEPS = 20
 TEACHER_SHARE = 0.5  # of the loss; the rest are the labels
 RECALIBRATION_IMAGES = 2048
+AUTO_STEPS = 250  # of `finetune_epochs: auto`
 
 
 def fine_tune(supernet: Supernet, arch: Architecture, train: Split, epochs: int, seed: int) -> StaticNet:
@@ -43,7 +45,7 @@ def fine_tune(supernet: Supernet, arch: Architecture, train: Split, epochs: int,
             group["lr"] = _learning_rate(step, len(order))
         x = mirrored(to_input(train.images[chosen], arch.resolution), np.random.default_rng([seed, 2, step]))
         _step(net, teacher, x, torch.from_numpy(train.labels[chosen]), optimiser)
-    recalibrate(net, train.images[:RECALIBRATION_IMAGES])
+    recalibrate(net, part(train, RECALIBRATION_IMAGES).images)
     return net
 
 
@@ -53,7 +55,7 @@ def _teacher(supernet: Supernet, arch: Architecture, train: Split) -> StaticNet 
     if largest == arch:
         return None
     net = extract(supernet, largest)
-    recalibrate(net, train.images[:RECALIBRATION_IMAGES])
+    recalibrate(net, part(train, RECALIBRATION_IMAGES).images)
     return fold(net)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 import torch
@@ -69,6 +71,16 @@ def batch_indices(count: int, batch_size: int, seed: int, epoch: int) -> NDArray
     batch_size = min(batch_size, count)
     steps = count // batch_size
     return order[: steps * batch_size].reshape(steps, batch_size)
+
+
+def passes(asked: int | Literal["auto"], images: int, batch_size: int, steps: int) -> int:
+    """Epochs of training on `images`: what was asked for; `auto` takes as many as make at least `steps` steps.
+
+    A network learns by steps: what a pass over 24,000 images teaches takes twelve passes over 2,000.
+    """
+    if asked != "auto":
+        return asked
+    return math.ceil(steps / max(1, images // batch_size))
 
 
 def mirrored(x: Tensor, rng: np.random.Generator) -> Tensor:

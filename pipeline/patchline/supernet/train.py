@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from patchline.config import TrainSupernetParams
+from patchline.data.parts import part
 from patchline.data.prepared import Manifest, Split
 from patchline.errors import UserError
 from patchline.progress import track
@@ -22,7 +23,7 @@ from patchline.supernet import checkpoint
 from patchline.supernet.architecture import Architecture
 from patchline.supernet.evaluate import accuracy, recalibrate
 from patchline.supernet.extract import extract
-from patchline.supernet.images import batch_indices, mirrored, to_input
+from patchline.supernet.images import batch_indices, mirrored, passes, to_input
 from patchline.supernet.model import Supernet
 from patchline.supernet.space import SPACES, Space
 from patchline.supernet.workers import Workers
@@ -32,12 +33,14 @@ TEACHER_SHARE = 0.5  # of a smaller network's loss; the rest are the labels, for
 ROWS_EVERY_STEPS = 25
 CHECKPOINT_SECONDS = 60.0
 RECALIBRATION_IMAGES = 1024
+AUTO_STEPS = 1500  # of `epochs: auto`
+MAX_JUDGED = 20  # epochs after which the networks are judged: where data are few, passes are short and many
 NOT_TRAINING = ("__init__.py", "store.py")  # files of this package that cannot change what training makes
 
 
 @dataclass
 class History:
-    """What training reports: a row of averages every few steps and one per epoch."""
+    """What training reports: a row of averages every few steps and one per epoch that is judged."""
 
     steps: list[dict[str, float]] = field(default_factory=list)
     epochs: list[dict[str, float]] = field(default_factory=list)
@@ -66,7 +69,8 @@ def train_supernet(
     parameters = list(net.parameters())
     optimiser = _optimiser(parameters, params)
     steps_per_epoch = len(batch_indices(len(train.images), params.batch_size, seed, 0))
-    total = steps_per_epoch * params.epochs
+    epochs = passes(params.epochs, len(train.images), params.batch_size, AUTO_STEPS)
+    total, judged_every = steps_per_epoch * epochs, math.ceil(epochs / MAX_JUDGED)
     history, first = History(), 0
     if (state := checkpoint.load(checkpoints)) is not None:
         net.load_state_dict(state["net"])
@@ -107,10 +111,11 @@ def train_supernet(
         now = time.monotonic()
         history.seconds, clock = history.seconds + now - clock, now
         if (step + 1) % steps_per_epoch == 0:
-            if workers.leads:
+            if workers.leads and ((epoch + 1) % judged_every == 0 or step + 1 == total):
                 history.epochs.append({"epoch": epoch + 1, **judge(net, train, val)})
             workers.wait()
-        if (step + 1) % steps_per_epoch == 0 or (now - saved > CHECKPOINT_SECONDS and not sums):
+        # never amid the steps of a row: what they add up to is not in a checkpoint
+        if not sums and ((step + 1) % steps_per_epoch == 0 or now - saved > CHECKPOINT_SECONDS):
             save(step + 1)
             saved = now
         if after_step:
@@ -159,9 +164,10 @@ def learning_rate(peak: float, step: int, total: int) -> float:
 def judge(net: Supernet, train: Split, val: Split) -> dict[str, float]:
     """Validation accuracy of the largest and the smallest network, after recalibration."""
     result = {}
+    images = part(train, RECALIBRATION_IMAGES).images
     for name, arch in (("largest", net.space.largest(net.classes)), ("smallest", net.space.smallest(net.classes))):
         static = extract(net, arch)
-        recalibrate(static, train.images[:RECALIBRATION_IMAGES])
+        recalibrate(static, images)
         result[f"accuracy_{name}"] = accuracy(static, val.images, val.labels)
     return result
 

@@ -167,6 +167,8 @@ def _description(compiled: Compiled) -> str:
         rows.append(("equal to the reference", f"{m['bit_exact_outputs']:.0%} of the outputs"))
     if "accuracy_device" in m:
         rows.append(("accuracy on device", f"{m['accuracy_device']:.2%}"))
+    if "accuracy_constant" in m:
+        rows.append(("of one and the same answer", f"{m['accuracy_constant']:.2%}"))
     lines = [f"| {plan.network} | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows), ""]
     if "instructions" not in m:
         lines.append("Not run yet: `patchline bench` measures, `patchline track` then logs a run with its figures.\n")

@@ -124,16 +124,15 @@ def _champion_on_new_data(
         return float(current.tags[tag]), " measured again on the new test set"
     import mlflow
 
+    from patchline.data.parts import part
+    from patchline.data.prepared import load_split
     from patchline.hil import cases
     from patchline.network import reference, serialize
 
     path = mlflow.artifacts.download_artifacts(f"models:/{current.name}/{current.version}")
     network = serialize.load(Path(path) / "extra_files" / "network.npz")
-    with np.load(results.root / "data/prepared/test.npz") as arrays:
-        images, labels = arrays["images"], arrays["labels"]
-    limit = results.params.benchmark.images
-    images, labels = images[:limit], labels[:limit]
-    images = cases.at_input_size(images, network)
+    test = part(load_split("test", results.root / "data/prepared"), results.params.benchmark.images)
+    images, labels = cases.at_input_size(test.images, network), test.labels
     shape, outputs = network.tensors[network.input].shape, network.tensors[network.outputs[0]].channels
     if images.shape[1:] != shape or outputs != len(results.classes):
         return None, (

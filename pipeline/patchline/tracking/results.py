@@ -18,6 +18,7 @@ FINAL_METRICS = (  # in the order in which they are logged: MLflow's compare pag
     "accuracy_device",
     "accuracy_int8",
     "accuracy_fp32",
+    "accuracy_constant",
     "sram_peak_bytes",
     "activation_peak_bytes",
     "sram_layer_by_layer_bytes",
@@ -72,6 +73,11 @@ class TargetResult:
     @property
     def name(self) -> str:
         return self.target.name
+
+    @property
+    def warning(self) -> str | None:
+        """What to say of an accuracy that is near the one of a constant answer."""
+        return stage_metrics.warning(self.details)
 
     @property
     def holds(self) -> bool:

@@ -131,6 +131,7 @@ def description(results: Results, identity: str) -> str:
             f"| {m.get('latency_ms_est', 0):.1f} ms | {'broken: ' + failed if failed else 'all hold'} |"
         )
     lines.append("")
+    lines += [f"**{r.name}: {r.warning}.**\n" for r in results.targets if r.warning]
     if results.manifest.get("composed"):
         lines.append("The data set is composed by a program from real pictures; accuracies hold for this task only.\n")
     lines.append("Artifacts: `report.html` tells the whole story on one page. KB = 1024 bytes.\n")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from patchline.errors import UserError
 from patchline.files import read_json
+from patchline.network.scores import constant_warning
 
 STAGES = ("search", "quantize", "generate", "benchmark")  # later stages win where names meet
 
@@ -22,6 +24,12 @@ def load(root: Path, target: str) -> dict[str, Any]:
     if merged.get("cycles_predicted") and merged.get("cycles_est"):
         merged["latency_prediction_error"] = round(merged["cycles_predicted"] / merged["cycles_est"] - 1, 4)
     return merged
+
+
+def warning(metrics: Mapping[str, Any]) -> str | None:
+    """What to say of an accuracy on the device that is near the one of a constant answer; None where it is not."""
+    names = ("accuracy_device", "accuracy_constant", "images")
+    return constant_warning(*(metrics[name] for name in names)) if metrics.keys() >= {*names} else None
 
 
 def required(path: Path) -> Path:
