@@ -20,7 +20,7 @@ def main(name: str) -> None:
     images, labels = test.images[: params.images], test.labels[: params.images]
     result = bench.run(
         case,
-        cases.image_input(cases.at_input_size(images, case.network)),
+        case.network.contract.values_of(images, "the prepared test images"),
         labels,
         emulator=params.emulator,
         traced_images=params.traced_images,

@@ -180,6 +180,7 @@ __attribute__((noinline)) void pl_fire(uint32_t index)
     row.left = x - padded;
     row.valid = due * pl_model.tensors[op->inputs[0]].width - x;
     row.first = columns->low;
+    row.y = y;
     row.scratch = pl_arena + op->scratch;
     if (op->kind == PL_GLOBAL) {
         const pl_range *rows_read = walk_rows(index);

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from patchline.data import Split
 from patchline.files import read_json, write_json
+from patchline.network import filters
 from patchline.supernet import Architecture, Supernet, extract
 from patchline.supernet.checkpoint import run_key
 from patchline.supernet.evaluate import EVALUATION_BATCH, accuracy_on, recalibrate_on
@@ -38,7 +39,7 @@ class Judge:
         self, supernet: Supernet, train: Split, val: Split, identity: Sequence[str], folder: Path = FOLDER
     ) -> None:
         self._supernet, self._train, self._val = supernet, train, val
-        code = (Path(__file__), *(Path(__file__).parents[1] / "supernet").glob("*.py"))
+        code = (Path(__file__), Path(filters.__file__), *(Path(__file__).parents[1] / "supernet").glob("*.py"))
         self.identity = run_key("accuracy", list(identity), *code)
         self._path = folder / f"{self.identity}.json"
         self._known: dict[str, float] = read_json(self._path) if self._path.exists() else {}

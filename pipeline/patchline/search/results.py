@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from patchline.network import filters
 from patchline.schedule import Plan
 from patchline.search.cost import Limits
 from patchline.search.study import SearchResult
@@ -63,7 +64,8 @@ def remembered_network(folder: Path, settings: Sequence[Any], make: Callable[[],
     Two boards with the same winner share it, and so does the next run.
     """
     package = Path(__file__).parents[1]
-    code = [Path(__file__).parent / "finetune.py", *sorted((package / "supernet").glob("*.py"))]
+    own = [Path(__file__).parent / "finetune.py", Path(filters.__file__)]
+    code = [*own, *sorted((package / "supernet").glob("*.py"))]
     path = folder / f"{run_key(list(settings), None, *code)}.pt"
     if not path.exists():
         save_static(path, make())
