@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 import patchline
 from patchline.codegen.operators import Array, lower
 from patchline.codegen.tables import Tables
+from patchline.network.contract import FITS
 from patchline.network.ir import Int8Array, Network
 from patchline.schedule.plan import Plan
 from patchline.targets import Target
@@ -65,6 +66,7 @@ def model_c(network: Network, plan: Plan, tables: Tables, golden: Sequence[Golde
                 "comment": _comment(op.name),
             }
         )  # fmt: skip
+    contract = network.contract
     outputs = [
         {
             "tensor": index,
@@ -80,7 +82,8 @@ def model_c(network: Network, plan: Plan, tables: Tables, golden: Sequence[Golde
     ]
     return _render(
         "model.c.j2", name=_comment(network.name), arrays=arrays, ops=ops, tables=tables, outputs=outputs,
-        golden=vectors, ranges=_pairs(tables.ranges), steps=_pairs(tables.steps),
+        golden=vectors, input_table=_numbers(contract.table, 4) if contract.pixels and not contract.shifts_only else "",
+        ranges=_pairs(tables.ranges), steps=_pairs(tables.steps),
     )  # fmt: skip
 
 
@@ -90,7 +93,8 @@ def model_config(network: Network, plan: Plan, tables: Tables, golden: Sequence[
         "model_config.h.j2", name=_comment(network.name), c_name=re.sub(r"[^A-Za-z0-9_.-]", "_", network.name),
         tables=tables,
         output_bytes=sum(network.tensors[name].bytes for name in network.outputs), input=network.tensors[network.input],
-        resident=plan.input_mode == "resident", arena_bytes=plan.arena_bytes, golden=golden,
+        contract=network.contract, fit=FITS[network.contract.fit], resident=plan.input_mode == "resident",
+        arena_bytes=plan.arena_bytes, golden=golden,
     )  # fmt: skip
 
 
