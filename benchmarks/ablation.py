@@ -53,14 +53,16 @@ class Bench:
     test: data.Split
     judge: Judge
     epochs: int
+    image_size: int
 
     def cell(self, schedule: str, budget: int) -> Cell:
         params = self.params.search.model_copy(update={"schedule": schedule, "sram_budget": budget, "storage": None})
         limits = Limits.of(params, self.target)
         try:
             result = search(
-                self.supernet.space, self.supernet.classes, self.judge, self.target, params, limits, self.params.seed
-            )
+                self.supernet.space, self.supernet.classes, self.judge, self.target, params, limits, self.params.seed,
+                self.image_size,
+            )  # fmt: skip
         except UserError:
             return Cell(schedule, budget, None)
         winner = result.winner
@@ -127,8 +129,9 @@ def main() -> None:
     identity = [files.hash_file(SUPERNET), manifest.hashes["train"], manifest.hashes["val"]]
     judge = Judge(supernet, train, val, identity)
     bench = Bench(
-        load_params(), targets.load(args.target), supernet, train, data.load_split("test"), judge, args.epochs
-    )
+        load_params(), targets.load(args.target), supernet, train, data.load_split("test"), judge, args.epochs,
+        manifest.input.height,
+    )  # fmt: skip
     cells = [bench.cell(schedule, budget) for budget in args.budgets for schedule in SCHEDULES]
     files.write_csv(args.out / "ablation.csv", [vars(cell) for cell in cells])
     files.write_text(args.out / "ablation.md", table(cells, args.epochs))

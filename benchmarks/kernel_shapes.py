@@ -31,6 +31,8 @@ DEPTHWISE_SIZES = ((3, 3), (4, 4), (5, 5), (6, 6), (8, 8), (10, 10), (12, 8), (1
 DEPTHWISE_CHANNELS = (8, 24, 96)
 STRIPS = ((4, 4), (12, 3), (20, 6), (30, 4))
 """Width of the map and number of column strips: what streams call on few columns, with and without the map's edges."""
+RATIOS = ((6, 5), (3, 2), (2, 1), (4, 3), (12, 5), (3, 1), (4, 1), (3, 4), (1, 2))
+"""Inputs to outputs of a change of size, in lowest terms."""
 STEM_SIZES = (96, 80, 64, 33, 12)
 STEM_CHANNELS = (8, 16, 32)
 SHOWN = {
@@ -70,6 +72,9 @@ def sets() -> dict[str, Set]:
     found["fully connected"] = Set(_dense)
     for width in (3, 10, 20):
         found[f"elementwise and pools, width {width}"] = Set(partial(_others, width))
+    for width in (96, 48, 24):
+        for channels in (3, 1):
+            found[f"change of size, width {width}, {channels} channels"] = Set(partial(_resizes, width, channels))
     for width, count in STRIPS:
         found[f"strips, {count} of width {width}"] = Set(partial(_strips, width), count)
     return found
@@ -195,6 +200,12 @@ def _others(width: int) -> Network:
         ends.append(c.end(c.add(None, c.b.mul(x, gate))))
         ends.append(c.end(c.add(None, c.b.depthwise(x, 2))))
     return c.finish(ends)
+
+
+def _resizes(width: int, channels: int) -> Network:
+    c = _Chains(12, width, channels, f"resize-{width}")
+    sizes = [(12 * up // stride, width * up // stride) for stride, up in RATIOS]
+    return c.finish([c.end(c.add(None, c.b.resize("input", *size))) for size in sizes])
 
 
 def label(network: Network, op: Op) -> str:

@@ -20,7 +20,7 @@ def main(name: str) -> None:
     test = part(data.load_split("test"), params.images)
     result = bench.run(
         case,
-        cases.image_input(cases.at_input_size(test.images, case.network)),
+        case.network.contract.values_of(test.images, "the prepared test images"),
         test.labels,
         emulator=params.emulator,
         traced_images=params.traced_images,

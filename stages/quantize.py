@@ -17,6 +17,7 @@ from patchline.data import parts
 from patchline.errors import UserError, run_for_target
 from patchline.network import serialize
 from patchline.network.importers.onnx import from_onnx
+from patchline.network.resize import for_prepared
 from patchline.network.scores import confusion
 from patchline.quantize import agreement, export_onnx, float_classes, quantize_onnx, run_onnx, run_reference
 from patchline.supernet.checkpoint import run_key
@@ -44,7 +45,8 @@ def remembered(params: Params, subnet: Path) -> Path:
     code = [Path(__file__), Path(parts.__file__), *(path for part in CODE for path in (package / part).rglob("*.py"))]
     versions = [library.__version__ for library in (np, onnx, onnxruntime)]
     settings = [params.project, params.seed, params.quantize.model_dump(), files.hash_file(subnet), versions]
-    made = QUANTIZED / run_key(settings, data.load_manifest().hashes, *code)
+    manifest = data.load_manifest()
+    made = QUANTIZED / run_key(settings, [manifest.hashes, manifest.input.to_dict()], *code)
     if not (made / METRICS).exists():
         quantize(params, subnet, made)
     return made
@@ -57,7 +59,7 @@ def quantize(params: Params, subnet: Path, folder: Path) -> None:
     calibration = parts.part(train, params.quantize.calibration_images, params.seed)
     model = quantize_onnx(export_onnx(net, params.project), calibration.images)
     files.write_bytes(folder / MODEL, model.SerializeToString(deterministic=True))
-    network = from_onnx(model)
+    network = for_prepared(from_onnx(model), data.load_manifest().input)
     serialize.save(network, folder / NETWORK)
 
     output = network.tensors[network.outputs[0]]

@@ -25,13 +25,14 @@ def main(name: str) -> None:
     params, target = load_params(), targets.load(name)
     supernet = load_supernet(SUPERNET)
     manifest = data.load_manifest()
+    image_size = manifest.input.height
     train, val = data.load_split("train"), data.load_split("val")
     limits = Limits.of(params.search, target)
     identity = [files.hash_file(SUPERNET), manifest.hashes["train"], manifest.hashes["val"]]
 
     judge = Judge(supernet, train, val, identity)
-    result = search(supernet.space, supernet.classes, judge, target, params.search, limits, params.seed)
-    network, plan = candidate_plan(result.winner.arch, target, params.search)
+    result = search(supernet.space, supernet.classes, judge, target, params.search, limits, params.seed, image_size)
+    network, plan = candidate_plan(result.winner.arch, target, params.search, image_size)
     net = tuned(supernet, result, params, train, identity)
 
     folder = Path("models") / name

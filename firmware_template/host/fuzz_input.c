@@ -8,7 +8,8 @@
 static const char *const commands[] = {
     "name", "timestamp", "profile", "help", "db print", "results", "x-out", "x-cycles", "x-ops", "x-stack", "x-selftest",
     "infer", "infer 1", "infer 2 1", "infer 1 0", "infer  3 ", "infer 0", "infer 1 2 3", "infer 999999999999", "db load",
-    "db", "db ", "row ", "row", "", " ", "nonsense", "x-", "db load 0", "db load 4294967295", "db load 126 1", "%", "\r\n",
+    "db", "db ", "row ", "row", "", " ", "nonsense", "x-", "db load 0", "db load 4294967295", "db load 126 1",
+    "x-load", "x-load 126", "%", "\r\n",
 };
 
 enum { COMMANDS = sizeof commands / sizeof *commands };
@@ -79,12 +80,25 @@ static void add_long(fuzz_input *input)
     }
 }
 
-static void add_pixels(fuzz_input *input, uint32_t from, uint32_t count)
+/* The byte that gives `value`: itself where the device takes values as they are `stored`. */
+static unsigned byte_of(signed char value, int stored)
+{
+    unsigned byte = 0;
+    if (stored) {
+        return (uint8_t)value;
+    }
+    while (byte < 255 && MODEL_INPUT_OF(byte) != value) {
+        byte++;
+    }
+    return byte;
+}
+
+static void add_golden(fuzz_input *input, uint32_t from, uint32_t count, int stored)
 {
     for (uint32_t i = from; i < from + count; i++) {
-        char pixel[3];
-        (void)snprintf(pixel, sizeof pixel, "%02x", (unsigned)(MODEL_GOLDEN_INPUTS[0][i] + 128));
-        add_text(input, pixel);
+        char byte[3];
+        (void)snprintf(byte, sizeof byte, "%02x", byte_of(MODEL_GOLDEN_INPUTS[0][i], stored));
+        add_text(input, byte);
     }
 }
 
@@ -92,14 +106,15 @@ static void add_pixels(fuzz_input *input, uint32_t from, uint32_t count)
 static void add_image(fuzz_input *input)
 {
     char load[32];
-    (void)snprintf(load, sizeof load, "db load %d%%", MODEL_INPUT_BYTES);
+    const int stored = fuzz_random(input, 2) != 0;
+    (void)snprintf(load, sizeof load, "%s %d%%", stored ? "x-load" : "db load", MODEL_INPUT_BYTES);
     add_text(input, load);
     const int golden = fuzz_random(input, 2) != 0;
     for (uint32_t left = MODEL_INPUT_BYTES; left;) {
         const uint32_t bytes = 1 + fuzz_random(input, left);
         add_text(input, "db ");
         if (golden) {
-            add_pixels(input, MODEL_INPUT_BYTES - left, bytes);
+            add_golden(input, MODEL_INPUT_BYTES - left, bytes, stored);
         } else {
             add_hex(input, 2 * bytes);
         }
@@ -119,7 +134,13 @@ static void add_command(fuzz_input *input)
         add_text(input, "row ");
         add_hex(input, some_digits(input));
         break;
-    case 2: add_image(input); break;
+    case 2:
+        if (MODEL_RESIDENT || fuzz_random(input, 4) == 0) { /* else refused, and the next inference with it */
+            add_image(input);
+        } else {
+            add_text(input, "infer");
+        }
+        break;
     case 3: add_random(input, fuzz_random(input, 64)); break;
     case 4: add_long(input); break;
     default: add_text(input, commands[fuzz_random(input, COMMANDS)]); break;

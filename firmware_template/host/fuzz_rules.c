@@ -27,10 +27,10 @@ static struct {
     int needs;
     regex_t command_expression, answer_expression;
 } rules[] = {
-    {"^name *$", "^m-name-patchline-\\[" MODEL_NAME "]\r\n" READY "$", 0, {0}, {0}},
+    {"^name *$", "^m-name-dut-\\[Patchline]\r\n" READY "$", 0, {0}, {0}},
     {"^timestamp *$", "^" STAMP READY "$", 0, {0}, {0}},
     {"^profile *$", "^m-profile-\\[Patchline]\r\nm-model-\\[" MODEL_NAME "]\r\n" READY "$", 0, {0}, {0}},
-    {"^help *$", "^(.* : .*\r\n){13}" READY "$", 0, {0}, {0}},
+    {"^help *$", "^(.* : .*\r\n){14}" READY "$", 0, {0}, {0}},
     {"^results *$", "^" RESULTS READY "$", WANTS_RESULT, {0}, {0}},
     {"^x-out *$", "^x-out-\\[-?[0-9]+(,-?[0-9]+)*]\r\n" READY "$", WANTS_RESULT, {0}, {0}},
     {"^x-cycles *$", "^x-cycles-\\[[0-9]+,[0-9]+]\r\n" READY "$", 0, {0}, {0}},
@@ -39,15 +39,15 @@ static struct {
 
 enum { RULES = sizeof rules / sizeof *rules };
 
-static regex_t infer_expression, load_expression, print_expression, self_test_expression, row_expression, error_expression;
-static regex_t started_expression, going_expression;
+static regex_t infer_expression, load_expression, size_expression, print_expression, self_test_expression;
+static regex_t row_expression, error_expression, started_expression, going_expression;
 
 /* The device as it should be. */
 static struct {
     uint32_t row_bytes, y, x0; /* of the row that is asked for; row_bytes 0: none */
     uint32_t position;         /* in the image */
-    int announced, inferred, of_golden;
-    uint8_t image[MODEL_INPUT_BYTES]; /* pixels */
+    int announced, refused, stored, inferred, of_golden;
+    uint8_t image[MODEL_INPUT_BYTES]; /* bytes as they came, pixels unless `stored` */
 } device;
 
 static struct {
@@ -77,7 +77,8 @@ void fuzz_rules_start(void)
         compile(&rules[i].answer_expression, rules[i].answer);
     }
     compile(&infer_expression, "^infer( +([0-9]+)( +([0-9]+))?)? *$");
-    compile(&load_expression, "^db load +([0-9]+) *$");
+    compile(&load_expression, "^(db |x-)load( .*)?$");
+    compile(&size_expression, "^(db |x-)load +([0-9]+) *$");
     compile(&print_expression, "^db print *$");
     compile(&self_test_expression, "^x-selftest *$");
     compile(&row_expression, ROW "$");
@@ -128,7 +129,8 @@ static int image_is_golden(void)
 {
     int same = 1;
     for (uint32_t i = 0; i < MODEL_INPUT_BYTES; i++) {
-        same &= device.image[i] == MODEL_GOLDEN_INPUTS[0][i] + 128;
+        const int8_t value = device.stored ? (int8_t)device.image[i] : MODEL_INPUT_OF(device.image[i]);
+        same &= value == MODEL_GOLDEN_INPUTS[0][i];
     }
     return same;
 }
@@ -167,6 +169,10 @@ static int expect_infer(unsigned long count, unsigned long warmups)
     if (count == 0 || count > MOST || warmups > MOST || (device.announced && device.position < MODEL_INPUT_BYTES)) {
         return 1;
     }
+    if (device.refused) {
+        device.refused = MODEL_RESIDENT;
+        return 1;
+    }
     expected.what = INFERENCE;
     device.of_golden = !MODEL_RESIDENT || image_is_golden();
     return count + warmups <= MANY;
@@ -186,11 +192,9 @@ int fuzz_expect(const unsigned char *command, size_t length)
 {
     static char text[FUZZ_ANSWER_BYTES * 4];
     size_t count = 0;
-    int legible = 1;
     for (size_t i = 0; i < length && count < sizeof text - 1; i++) {
         if (command[i] != '\r' && command[i] != '\n') {
-            legible &= command[i] >= ' ' && command[i] <= '~';
-            text[count++] = (char)command[i];
+            text[count++] = command[i] >= ' ' && command[i] <= '~' ? (char)command[i] : '?';
         }
     }
     text[count] = '\0';
@@ -200,15 +204,18 @@ int fuzz_expect(const unsigned char *command, size_t length)
         expect_row(text, count);
     } else if (count > 3 && memcmp(text, "db ", 3) == 0 && is_hex(text[3])) {
         expect_data(text + 3, count - 3);
-    } else if (!legible || count > LINE) {
+    } else if (count > LINE) {
         return 1;
     } else if (regexec(&infer_expression, text, 5, found, 0) == 0) {
         return expect_infer(number(text, found + 2, 1), number(text, found + 4, 0));
-    } else if (regexec(&load_expression, text, 5, found, 0) == 0) {
-        if (MODEL_RESIDENT && number(text, found + 1, 0) == MODEL_INPUT_BYTES) {
+    } else if (matches(&load_expression, text)) {
+        const int sized = regexec(&size_expression, text, 5, found, 0) == 0;
+        device.announced = MODEL_RESIDENT && sized && number(text, found + 2, 0) == MODEL_INPUT_BYTES;
+        device.refused = !device.announced;
+        device.position = 0;
+        if (device.announced) {
             expected.what = LOAD;
-            device.announced = 1;
-            device.position = 0;
+            device.stored = text[0] == 'x';
         }
     } else if (matches(&print_expression, text)) {
         expected.what = PRINT;

@@ -175,6 +175,7 @@ __attribute__((noinline)) void pl_fire(uint32_t index, pl_context *c)
     row.left = x - padded;
     row.valid = due * c->model->tensors[op->inputs[0]].width - x;
     row.first = columns->low;
+    row.y = y;
     row.scratch = c->arena + op->scratch;
     if (op->kind == PL_GLOBAL) {
         const pl_range *rows_read = walk_rows(c, index);

@@ -78,7 +78,8 @@ class DataParams(_Model):
 
     source: Literal["scenes", "fashion-mnist", "folder"] = _choice("scenes", "scenes", "fashion-mnist", "folder")
     folder: str = _field("data/raw", "the path of the folder with the raw data", min_length=1)
-    resolution: int = _field(96, "a whole number from 16 to 512 (pixels)", ge=16, le=512)
+    # an even number is a ratio of small ones to every resolution of a network, which the firmware holds in bytes
+    resolution: int = _field(96, "an even number from 16 to 512 (pixels)", ge=16, le=512, multiple_of=2)
     counts: Counts = _field(Counts(), "counts of images: train, val, test")
     skip_corrupt: bool = _field(False, "true or false")
     min_images_per_class: int = _whole(20, 1, 1_000_000)

@@ -17,6 +17,7 @@ from patchline.network import serialize
 from patchline.network.builder import NetworkBuilder
 from patchline.network.importers.calibrate import quantise_with_folder
 from patchline.network.importers.onnx import from_onnx
+from patchline.network.ir import Resize
 from patchline.schedule.plan import load_plan
 
 RUNNER = CliRunner()
@@ -78,6 +79,55 @@ def test_sources_plan_and_network_are_written(model: Path, tmp_path: Path) -> No
     again = call(model, "--target", "stm32f412", "-o", out, "--sources-only", "--input", "resident")
     assert again.exit_code == 0, again.output
     assert load_plan(out / "plan.json").input_mode == "resident"
+
+
+def test_the_package_states_the_input_contract(model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    arguments = (model, "--target", "stm32f746", "-o", out, "--sources-only")
+    result = call(*arguments, "--json")
+    assert json.loads(result.stdout)["input"]["pixels"] == [0, 1]
+    header = (out / "generated" / "small.h").read_text()
+    assert "24 x 24 x 3 rgb picture, pixels 0..255 stand for 0..1: int8 = pixel - 128" in header
+    assert "small_input_of_pixel" not in header
+    result = call(*arguments, "--pixels", "-1..1", "--name", "vww01")
+    assert "pixels 0..255 stand for -1..1" in " ".join(result.output.split()), result.output
+    assert '#define MODEL_NAME "vww01"' in (out / "generated" / "model_config.h").read_text()
+    assert "vww01_input_of_pixel[256]" in (out / "generated" / "vww01.h").read_text()
+    network = serialize.load(out / "network.npz")
+    assert network.name == "vww01" and network.contract.pixels == (-1, 1)
+    result = call(*arguments, "--pixels", "none")
+    assert result.exit_code == 0
+    assert "values that are no picture, int8 as they are" in (out / "generated" / "small.h").read_text()
+
+
+def test_the_device_changes_the_size_of_pictures(model: Path, tmp_path: Path) -> None:
+    arguments = (model, "--target", "stm32f746", "-o", tmp_path / "out", "--sources-only", "--image-size", "36x36")
+    result = call(*arguments)
+    assert result.exit_code == 0, result.output
+    network = serialize.load(tmp_path / "out" / "network.npz")
+    assert network.contract.shape == (36, 36, 3) and isinstance(network.ops[0], Resize)
+    assert "#define SMALL_INPUT_HEIGHT 36" in (tmp_path / "out" / "generated" / "small.h").read_text()
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [("--image-size", "96", "must be height x width"), ("--image-size", "48x24", "48 x 24 has other proportions"),
+     ("--pixels", "0-1", "say what the pixels 0 and 255 stand for"), ("--name", "a b", "up to 40 letters")],
+)  # fmt: skip
+def test_wrong_words_about_the_input_are_refused(model: Path, tmp_path: Path, option, value, message) -> None:
+    result = call(model, "--target", "stm32f746", "-o", tmp_path / "out", option, value)
+    assert result.exit_code == 2 and message in " ".join(result.output.split())
+    assert not (tmp_path / "out").exists()
+
+
+def test_pixels_calibrate_as_they_are_said_to_be(tmp_path: Path) -> None:
+    path, folder = float_onnx(tmp_path / "float.onnx"), photos(tmp_path / "photos")
+    arguments = (path, "--target", "stm32f746", "-o", tmp_path / "out", "--calibrate", folder, "--sources-only")
+    result = call(*arguments, "--pixels", "-1..1")
+    assert result.exit_code == 0, result.output
+    network = serialize.load(tmp_path / "out" / "network.npz")
+    assert network.contract.pixels == (-1, 1) and network.contract.shifts_only
+    assert np.float32(network.contract.scale) == np.float32(2 / 255)
 
 
 @pytest.mark.skipif(shutil.which("arm-none-eabi-gcc") is None, reason="arm-none-eabi-gcc is not installed")

@@ -5,6 +5,9 @@ All tensors are outputs, so one compilation and one run check every kernel of th
 
 from __future__ import annotations
 
+from dataclasses import replace
+from math import gcd
+
 import numpy as np
 from hypothesis import strategies as st
 
@@ -22,13 +25,14 @@ from patchline.network.ir import (
     Pad,
     Pool,
     Requant,
+    Resize,
     Softmax,
     Tensor,
     Upsample,
 )
 
 KINDS = ["conv", "conv", "pointwise", "pointwise", "dense", "depthwise", "depthwise", "depthwise"]
-KINDS += ["add", "mul", "gate", "average", "max", "global", "lookup", "concat", "upsample", "pad", "softmax"]
+KINDS += ["add", "mul", "gate", "average", "max", "global", "lookup", "concat", "upsample", "resize", "pad", "softmax"]
 
 
 class Maker:
@@ -145,6 +149,12 @@ class Maker:
             case "upsample":
                 factor = draw(st.integers(1, 3))
                 self.add(Upsample, (height * factor, width * factor, channels), factor=factor)
+            case "resize":
+                common = gcd(height, width)
+                stride = draw(st.sampled_from([n for n in range(1, common + 1) if common % n == 0]))
+                up = draw(st.sampled_from([n for n in range(1, 8) if gcd(n, stride) == 1]))
+                name = self.add(Resize, (height // stride * up, width // stride * up, channels), stride=stride, up=up)
+                self.tensors[name] = replace(self.tensors[name], scale=source.scale, zero_point=source.zero_point)
             case "pad":
                 top, left, bottom, right = (draw(st.integers(0, 3)) for _ in range(4))
                 size = (height + top + bottom, width + left + right, channels)

@@ -23,7 +23,6 @@ PARTS = "data/parts.py"
 
 # Modules that a stage imports without using them for its result.
 IMPORTED_ONLY = {
-    "train_supernet": {"network"},  # architecture.py describes candidates to the scheduler, training does not ask
     # it reads what earlier stages wrote, and depends on their metrics; compiled.py is for `patchline track DIR`
     "track": {"hil", "network", "schedule"},
 }

@@ -14,6 +14,7 @@ from patchline import files
 from patchline.data import Prepared, Split, load_boxes, load_manifest, load_split, write_prepared
 from patchline.data.prepared import shuffled
 from patchline.errors import UserError
+from patchline.network.contract import photos
 
 
 def _prepared(boxes: bool = True) -> Prepared:
@@ -41,12 +42,22 @@ def test_round_trip(tmp_path: Path) -> None:
     assert manifest.counts == {"train": 6, "val": 4, "test": 3}
     assert manifest.class_counts["test"] == {"a": 2, "b": 1}
     assert manifest.resolution == 8
+    assert manifest.input == photos(8)
     assert manifest.skipped == ("bad.png",)
     for name, split in data.splits.items():
         found = load_split(name, tmp_path)
         np.testing.assert_array_equal(found.images, split.images)
         np.testing.assert_array_equal(found.labels, split.labels)
     assert load_boxes("val", tmp_path).shape == (2, 6)
+
+
+def test_manifests_of_older_versions_have_no_contract(tmp_path: Path) -> None:
+    write_prepared(_prepared(), tmp_path)
+    content = files.read_json(tmp_path / "manifest.json")
+    assert content["input"]["pixels"] == [0.0, 1.0] and content["input"]["fit"] == "crop-box"
+    del content["input"]
+    files.write_json(tmp_path / "manifest.json", content)
+    assert load_manifest(tmp_path).input == photos(8)
 
 
 def test_equal_data_give_equal_bytes(tmp_path: Path) -> None:

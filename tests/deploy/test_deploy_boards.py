@@ -16,10 +16,10 @@ from patchline import targets
 from patchline.deploy import firmware
 from patchline.deploy.config import DeployConfig
 from patchline.deploy.errors import DeploymentError
-from patchline.hil import cases
 from patchline.network import reference, serialize
 from patchline.network.builder import NetworkBuilder
 from patchline.network.ir import Network
+from patchline.network.resize import taking
 
 pytestmark = [
     pytest.mark.slow,
@@ -34,7 +34,7 @@ def tiny(seed: int) -> Network:
     x = b.conv("input", 8, 3, 2)
     x = b.mbconv(x, 8, 3, 1, 2)
     b.conv(b.global_pool(x), 3, 1)
-    return b.finish()
+    return taking(b.finish(), 32, 32)
 
 
 @pytest.fixture(scope="module")
@@ -97,9 +97,7 @@ def test_a_deployment_lives_from_create_to_delete(home: Path) -> None:
     images = np.random.default_rng(3).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
     result = client.predict("door-cam", images)
     network = tiny(0)
-    outputs = reference.run_batch(network, cases.image_input(cases.at_input_size(images, network)))[
-        network.outputs[0]
-    ].reshape(3, -1)
+    outputs = reference.run_batch(network, network.contract.values_of(images))[network.outputs[0]].reshape(3, -1)
     assert result["class"].tolist() == outputs.argmax(axis=1).tolist()
     assert set(result["label"]) <= {"cat", "dog", "bird"}
     assert (result["latency_ms_est"] > 0).all()

@@ -14,8 +14,10 @@ from patchline import deploy
 from patchline.deploy.config import DeployConfig
 from patchline.deploy.errors import DeploymentError
 from patchline.deploy.images import read_images
+from patchline.network.contract import photos
 
-SHAPE = (16, 16, 3)
+CONTRACT = photos(16)
+SHAPE = CONTRACT.shape
 
 
 def test_config_reads_the_texts_that_the_command_line_gives() -> None:
@@ -54,8 +56,8 @@ def test_images_come_in_several_forms(tmp_path: Path) -> None:
         pixels.tolist(),
     ]  # fmt: skip
     for form in forms:
-        np.testing.assert_array_equal(read_images(form, SHAPE), pixels)
-    np.testing.assert_array_equal(read_images(pixels[0], SHAPE), pixels[:1])
+        np.testing.assert_array_equal(read_images(form, CONTRACT), pixels)
+    np.testing.assert_array_equal(read_images(pixels[0], CONTRACT), pixels[:1])
 
 
 @pytest.mark.parametrize(
@@ -72,7 +74,7 @@ def test_images_come_in_several_forms(tmp_path: Path) -> None:
 )
 def test_bad_images_say_what_is_taken(inputs: Any, message: str) -> None:
     with pytest.raises(DeploymentError, match=message):
-        read_images(inputs, SHAPE)
+        read_images(inputs, CONTRACT)
 
 
 @pytest.fixture

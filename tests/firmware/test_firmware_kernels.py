@@ -11,6 +11,7 @@ from patchline.schedule import layer_plan, solve
 from random_maps import map_networks
 from random_networks import networks
 from random_operators import operator_networks
+from random_resizes import resized_networks
 
 
 def expected(network, image) -> np.ndarray:
@@ -36,6 +37,16 @@ def test_kernels_by_blocks_equal_the_reference(make_firmware, target, case):
     board = make_firmware(network, layer_plan(network, targets.load(target)))
     for image in images:
         assert np.array_equal(board.outputs(image), expected(network, image))
+
+
+@pytest.mark.parametrize("target", ["stm32f412", "stm32f746"])
+@settings(max_examples=4)
+@given(resized_networks(), st.sampled_from(["layer", "stream"]), st.sampled_from(["pushed", "pulled", "resident"]))
+def test_pictures_change_their_size_as_in_the_reference(make_firmware, target, network, kind, mode):
+    plan = solve(network, targets.load(target), kind=kind, input_mode=mode, max_extra_macs=5.0).plan
+    board = make_firmware(network, plan)
+    image = np.random.default_rng(3).integers(-128, 128, network.tensors["input"].shape).astype(np.int8)
+    assert np.array_equal(board.outputs(image), expected(network, image))
 
 
 @settings(max_examples=5)

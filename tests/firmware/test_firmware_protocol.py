@@ -38,7 +38,7 @@ def resident(make_firmware):
 
 
 def test_identifies_itself(board):
-    assert board.lines("name") == ("m-name-patchline-[small]",)
+    assert board.lines("name") == ("m-name-dut-[Patchline]",)
     assert board.lines("profile") == ("m-profile-[Patchline]", "m-model-[small]")
     assert any(line.startswith("infer N") for line in board.lines("help"))
     stamps = board.lines("timestamp")
@@ -80,7 +80,10 @@ def test_resident_input_is_loaded_in_pieces(resident):
 def test_malformed_commands_are_answered(board, command):
     lines = board.lines(command)
     assert lines and all(line.startswith("e-[") and line.endswith("]") for line in lines)
-    assert board.lines("name") == ("m-name-patchline-[small]",)
+    if command.startswith("db load"):  # MLPerf's runner would now wait for an inference that asks it for rows
+        (refusal,) = board.lines("infer 1")
+        assert refusal.startswith("e-[The input was refused: compile with --input resident")
+    assert board.lines("name") == ("m-name-dut-[Patchline]",)
 
 
 @pytest.mark.parametrize("answer", [b"row 00%", b"row zz%", b"name%", b"%", b"row " + b"00" * 99 + b"%", b"row 0%"])

@@ -182,11 +182,6 @@ def test_float32_is_only_used_where_it_is_exact() -> None:
     assert reference._float_type(np.full((1, 1, 1, 600), 127, np.int8), (1, 2, 3)) is np.float64
 
 
-def test_quantize_input_shifts_pixels() -> None:
-    pixels = np.array([[[0, 127, 128, 255]]], np.uint8)
-    assert reference.quantize_input(pixels).tolist() == [[[-128, -1, 0, 127]]]
-
-
 def test_a_wrong_image_is_refused() -> None:
     with pytest.raises(ValueError, match="takes int8 images of shape"):
         reference.run(every_operator(), np.zeros((17, 15, 4), np.int8))

@@ -5,16 +5,19 @@ import onnx
 import pytest
 import torch
 
+from patchline.errors import UserError
 from patchline.network import serialize
+from patchline.network.contract import photos
 from patchline.network.importers.onnx import from_onnx
 from patchline.network.ir import Network
+from patchline.network.resize import for_prepared
 from patchline.network.scores import confusion
 from patchline.quantize import agreement, export_onnx, float_classes, quantize_onnx, run_onnx, run_reference
 from patchline.quantize.verify import Agreement
 from patchline.search.finetune import fine_tune
 from patchline.supernet import StaticNet, Supernet, build_network
 from patchline.supernet.evaluate import accuracy
-from patchline.supernet.images import to_input
+from patchline.supernet.images import resize, to_input
 from tiny import TINY, split
 
 
@@ -74,6 +77,21 @@ def test_the_network_is_the_one_that_was_planned(net, network) -> None:
     ]
     assert network.macs == planned.macs
     assert [op.rows for op in network.ops] == [op.rows for op in planned.ops]
+
+
+def test_pictures_of_the_prepared_size_give_the_same_outputs(net, network) -> None:
+    """The device is given prepared images and makes the network's input itself, as training did."""
+    contract = photos(24)
+    behind = for_prepared(network, contract)
+    assert behind.contract == contract
+    planned = build_network(net.arch, image_size=24)
+    assert [type(op) for op in behind.ops] == [type(op) for op in planned.ops]
+    assert [(op.rows, op.cols) for op in behind.ops] == [(op.rows, op.cols) for op in planned.ops]
+    pictures = np.random.default_rng(0).integers(0, 256, (20, 24, 24, 3), dtype=np.uint8)
+    resolution = net.arch.resolution
+    assert np.array_equal(run_reference(behind, pictures), run_reference(network, resize(pictures, resolution)))
+    with pytest.raises(UserError, match=r"the network takes \[N, 24, 24, 3\]"):
+        run_reference(behind, resize(pictures, resolution))
 
 
 def test_int8_keeps_the_accuracy_and_agrees_with_onnxruntime(net, model, network) -> None:

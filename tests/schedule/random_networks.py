@@ -1,9 +1,13 @@
 """Hypothesis strategies: small random networks and random plans of them."""
 
+from math import gcd
+
 from hypothesis import strategies as st
 
 from patchline.network.builder import NetworkBuilder
 from patchline.network.ir import Network
+
+KINDS = ["mbconv", "mbconv", "residual", "conv", "depthwise", "pool", "lookup", "gate", "branch", "up", "resize"]
 
 
 @st.composite
@@ -21,11 +25,7 @@ def networks(draw, seed: int | None = None, max_size: int = 24) -> Network:
         channels = draw(st.integers(1, 13))
         t = b.tensor(x)
         odd_kernel = kernel | 1
-        match draw(
-            st.sampled_from(
-                ["mbconv", "mbconv", "residual", "conv", "depthwise", "pool", "lookup", "gate", "branch", "up"]
-            )
-        ):
+        match draw(st.sampled_from(KINDS)):
             case "mbconv":
                 x = b.mbconv(x, channels, odd_kernel, stride, draw(st.sampled_from([1, 2, 3])))
             case "residual":
@@ -44,6 +44,10 @@ def networks(draw, seed: int | None = None, max_size: int = 24) -> Network:
                 x = b.add(b.conv(x, channels, 1), b.conv(x, channels, odd_kernel))
             case "up" if max(t.height, t.width) <= 12:
                 x = b.upsample(x)
+            case "resize" if max(t.height, t.width) <= 16:
+                stride = draw(st.sampled_from([n for n in range(1, 17) if gcd(t.height, t.width) % n == 0]))
+                up = draw(st.integers(1, max(1, 20 * stride // max(t.height, t.width))))
+                x = b.resize(x, t.height // stride * up, t.width // stride * up)
     if draw(st.booleans()):
         x = b.conv(b.global_pool(x), draw(st.integers(1, 10)), relu=False)
     if x == "input":

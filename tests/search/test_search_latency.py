@@ -20,14 +20,15 @@ REFIT = "the kernels are no longer those that were measured: `make bench-kernels
 needs_gcc = pytest.mark.skipif(shutil.which(build.COMPILER) is None, reason=f"{build.COMPILER} is not installed")
 
 
-def _error(seed: int, schedule: str, board: str) -> float:
+def _error(seed: int, schedule: str, board: str, image_size: int | None = None) -> float:
     """Relative error of the prediction for a random candidate."""
     arch = SMALL.sample(np.random.default_rng(seed), 2)
     target = targets.load(board)
     params = SearchParams(schedule=schedule, sram_budget=None, max_extra_macs=0.1)
-    network, plan = candidate_plan(arch, target, params)
-    counted = measure(network, plan, board).cycles
-    predicted = candidate_cost(arch, target, params, Limits.of(params, target)).latency_ms_est * target.clock_hz / 1000
+    network, plan = candidate_plan(arch, target, params, image_size)
+    counted = measure(network, plan, board, check=True).cycles
+    cost = candidate_cost(arch, target, params, Limits.of(params, target), image_size)
+    predicted = cost.latency_ms_est * target.clock_hz / 1000
     assert predicted == pytest.approx(predicted_cycles(network, plan, target))
     return predicted / counted - 1
 
@@ -36,6 +37,11 @@ def _error(seed: int, schedule: str, board: str) -> float:
 @pytest.mark.parametrize(("seed", "schedule", "board"), [(1, "layer", "stm32f746"), (2, "auto", "stm32f412")])
 def test_a_candidate_is_predicted(seed: int, schedule: str, board: str) -> None:
     assert abs(_error(seed, schedule, board)) < WITHIN, REFIT
+
+
+@needs_gcc
+def test_a_candidate_with_a_change_of_size_is_predicted() -> None:
+    assert abs(_error(1, "auto", "stm32f412", image_size=96)) < WITHIN, REFIT
 
 
 @needs_gcc

@@ -8,6 +8,7 @@ import torch
 from patchline import targets
 from patchline.config import SearchParams
 from patchline.errors import UserError
+from patchline.network.ir import Resize
 from patchline.search import Candidate, Cost, Limits, candidate_cost, search
 from patchline.search.cost import candidate_plan, predicted_cycles
 from patchline.search.judge import Judge
@@ -40,6 +41,26 @@ def test_costs_are_those_of_the_plan() -> None:
         assert cost.sram_peak_bytes <= plan.sram_peak_bytes <= limits.sram
         assert cost.flash_bytes == pytest.approx(plan.flash.total, rel=0.05)
         assert cost.latency_ms_est == pytest.approx(1000 * predicted_cycles(network, plan, TARGET) / TARGET.clock_hz)
+
+
+@pytest.mark.parametrize("image_size", [24, 8, 12])
+@pytest.mark.parametrize("mode", ["pulled", "resident"])
+def test_the_device_s_change_of_size_is_in_the_costs(image_size: int, mode: str) -> None:
+    arch = TINY.smallest(2)
+    params = PARAMS.model_copy(update={"input": mode})
+    limits = Limits.of(params, TARGET)
+    cost = candidate_cost(arch, TARGET, params, limits, image_size)
+    network, plan = candidate_plan(arch, TARGET, params, image_size)
+    assert network.contract.shape == (image_size, image_size, 3)
+    changes = [op for op in network.ops if isinstance(op, Resize)]
+    assert len(changes) == (image_size != arch.resolution)
+    assert cost.sram_peak_bytes <= plan.sram_peak_bytes
+    assert cost.latency_ms_est == pytest.approx(1000 * predicted_cycles(network, plan, TARGET) / TARGET.clock_hz)
+    alone = candidate_cost(arch, TARGET, params, limits)
+    if changes:
+        assert cost.latency_ms_est > alone.latency_ms_est
+    if image_size > arch.resolution and mode == "resident":
+        assert cost.sram_peak_bytes > alone.sram_peak_bytes  # it holds the whole prepared image
 
 
 def test_a_schedule_that_saves_memory_lets_larger_networks_in() -> None:

@@ -196,7 +196,7 @@ def test_on_a_new_test_set_the_champion_is_measured_again(tracked: Path, change:
     change(tracked, targets=("stm32f412",), accuracy=0.6, test_hash="t1")
     network = serialize.load(tracked / "models/stm32f412/network.npz")
     images = np.random.default_rng(0).integers(0, 256, (10, 64, 64, 3), dtype=np.uint8)
-    logits = reference.run_batch(network, reference.quantize_input(images))[network.outputs[0]]
+    logits = reference.run_batch(network, network.contract.values_of(images))[network.outputs[0]]
     labels = logits.reshape(10, -1).argmax(axis=1)
     labels[:5] = 1 - labels[:5]  # the champion is right on half of them
     np.savez(tracked / "data/prepared/test.npz", images=images, labels=labels)

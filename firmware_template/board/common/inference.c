@@ -130,8 +130,9 @@ void infer(const char *arguments)
         put_line("e-[Expected infer N or infer N W, N > 0]");
         return;
     }
-    if (input_incomplete()) {
-        put_line("e-[The input is not complete]");
+    const char *missing = input_missing();
+    if (missing) {
+        put_line(missing);
         return;
     }
     put_number_line("m-warmup-start-", (uint32_t)warmups);

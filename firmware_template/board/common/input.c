@@ -4,20 +4,21 @@
  */
 #include "input.h"
 
+#include <stddef.h>
+
 #include "board.h"
 #include "inference.h"
 #include "model_config.h"
 #include "text.h"
 
-enum {
-    HEX_BAD = -1,
-    PIXEL = 0x80, /* apart of a pixel (0..255) and its int8 value, as an exclusive or */
-    STORED = 0,
-};
+enum { HEX_BAD = -1 };
+
+enum { UNTOUCHED, EXPECTED, REFUSED }; /* what `db load` or `x-load` said last */
 
 static struct {
     uint32_t position; /* bytes that came */
-    uint8_t announced; /* by `db load` */
+    uint8_t state;
+    uint8_t stored; /* they come as the network reads them (x-load), not as the input contract says (db load) */
 } db;
 
 pl_rows pl_rows_read;
@@ -40,9 +41,9 @@ int skip_command(int c)
     return c;
 }
 
-/* Decodes hex digits up to '%' into at most `room` bytes, each changed by `flip`; `c` is the first. Returns the bytes that came,
- * or -1 after reporting what is wrong. The whole command is consumed either way. */
-static int32_t read_hex(int c, int8_t *to, uint32_t room, int flip)
+/* Decodes hex digits up to '%' into at most `room` bytes: int8 values as they are `stored`, or what the input contract makes of them;
+ * `c` is the first. Returns the bytes that came, or -1 after reporting what is wrong. The whole command is consumed either way. */
+static int32_t read_hex(int c, int8_t *to, uint32_t room, int stored)
 {
     uint32_t digits = 0;
     int high = 0;
@@ -55,7 +56,8 @@ static int32_t read_hex(int c, int8_t *to, uint32_t room, int flip)
         }
         if (digits & 1u) {
             if (digits / 2u < room) {
-                to[digits / 2u] = (int8_t)((high << 4 | digit) ^ flip);
+                const int byte = high << 4 | digit;
+                to[digits / 2u] = stored ? (int8_t)byte : MODEL_INPUT_OF(byte);
             }
         } else {
             high = digit;
@@ -96,7 +98,7 @@ static int ask_for_row(uint32_t y, uint32_t x0, uint32_t x1, int8_t *to)
         }
         c = get_char();
     }
-    const int32_t came = read_hex(c, to, bytes, STORED);
+    const int32_t came = read_hex(c, to, bytes, 1);
     if (came >= 0 && (uint32_t)came != bytes) {
         refuse_size(bytes);
     }
@@ -114,9 +116,16 @@ __attribute__((weak, noinline)) void board_read_row(uint32_t y, uint32_t x0, uin
 
 /* ---- resident image -------------------------------------------------------------------------------------------- */
 
-int input_incomplete(void)
+const char *input_missing(void)
 {
-    return db.announced && db.position < MODEL_INPUT_BYTES;
+    if (db.state == REFUSED) {
+        if (MODEL_RESIDENT) {
+            return "e-[The input was refused: load it again]";
+        }
+        db.state = UNTOUCHED; /* said once: rows can still be asked for */
+        return "e-[The input was refused: compile with --input resident, or answer the requests for rows]";
+    }
+    return db.state == EXPECTED && db.position < MODEL_INPUT_BYTES ? "e-[The input is not complete]" : NULL;
 }
 
 void forget_input(void)
@@ -124,20 +133,45 @@ void forget_input(void)
     db.position = 0;
 }
 
-void db_load(const char *arguments)
+static void expect(const char *arguments, uint8_t stored)
 {
     const int32_t bytes = read_number(&arguments);
+    db.state = REFUSED;
+    db.position = 0;
     if (!MODEL_RESIDENT) {
-        put_line("e-[The input is not resident: rows are asked for during infer]");
+        put_line("e-[The input is not resident: compile with --input resident]");
     } else if (bytes != MODEL_INPUT_BYTES || *arguments) {
         refuse_size(MODEL_INPUT_BYTES);
     } else {
-        db.announced = 1;
-        db.position = 0;
+        db.state = EXPECTED;
+        db.stored = stored;
         put_text("m-[Expecting ");
         put_unsigned(MODEL_INPUT_BYTES);
         put_line(" bytes]");
     }
+}
+
+void db_load(const char *arguments)
+{
+    expect(arguments, 0);
+}
+
+void load_stored(const char *arguments)
+{
+    expect(arguments, 1);
+}
+
+/* The byte that gives `value`. */
+static uint32_t sent(int8_t value)
+{
+    uint32_t byte = 0;
+    if (db.stored) {
+        return (uint8_t)value;
+    }
+    while (byte < 255u && MODEL_INPUT_OF(byte) != value) {
+        byte++;
+    }
+    return byte;
 }
 
 void db_print(void)
@@ -145,7 +179,7 @@ void db_print(void)
     const int8_t *input = inference_input();
     for (uint32_t i = 0; input && i < db.position; i++) {
         put_text(i % 8u ? "-" : "m-buffer-");
-        put_hex((uint8_t)(input[i] ^ PIXEL), 2);
+        put_hex(sent(input[i]), 2);
         if (i % 8u == 7u || i + 1u == db.position) {
             put_line("");
         }
@@ -154,13 +188,13 @@ void db_print(void)
 
 int db_hex(int first_digit)
 {
-    if (!db.announced) {
+    if (db.state != EXPECTED) {
         put_line("e-[Say db load first]");
         (void)skip_command(first_digit);
         return 0;
     }
     const uint32_t room = MODEL_INPUT_BYTES - db.position;
-    const int32_t came = read_hex(first_digit, inference_input() + db.position, room, PIXEL);
+    const int32_t came = read_hex(first_digit, inference_input() + db.position, room, db.stored);
     if (came > (int32_t)room) {
         refuse_size(room);
     } else if (came >= 0) {

@@ -16,13 +16,14 @@ int is_hex_digit(int c);
 /* Skips to the end of the command. Returns `c`, or what ended the line. */
 int skip_command(int c);
 
-/* `db load` announced an image, but not all of it is there. */
-int input_incomplete(void);
+/* An image was announced that is not all there, or was refused: what to answer. NULL: inferences may run. */
+const char *input_missing(void);
 
 /* Something else lies where the image was. */
 void forget_input(void);
 
 void db_load(const char *arguments);
+void load_stored(const char *arguments);
 void db_print(void);
 
 /* Takes `db HEX` from its first digit on. 0 where no input is expected; the memory of the input is untouched then. */

@@ -18,6 +18,7 @@ typedef struct {
     int32_t left;            /* padding columns before in[] in the window of the first output */
     int32_t valid;           /* columns from in[] to the right edge of the map */
     int32_t first;           /* the first output column's place in the map */
+    int32_t y;               /* the output row's; of a global pool, the input row's */
 } pl_row;
 
 typedef void pl_kernel(const void *constants, const pl_row *row);
@@ -165,6 +166,16 @@ typedef struct {
 } pl_upsample;
 
 pl_kernel pl_upsample_row;
+
+/* Output i takes inputs i * stride / up - pad and those that follow, in both directions, with the weights of i % up. */
+typedef struct {
+    const int16_t *weights; /* [up][kernel]; those of an output sum to 256 */
+    uint16_t channels;
+    uint16_t kernel;
+    uint8_t stride, up;
+} pl_resize;
+
+pl_kernel pl_resize_row;
 
 typedef struct {
     uint16_t channels;

@@ -21,7 +21,20 @@ def command(
     calibrate: Annotated[
         Path | None, typer.Option(help="Quantise a float ONNX model with this folder of typical images.")
     ] = None,
-    input_mode: Annotated[Input, typer.Option("--input", help="Where input rows come from.")] = Input.pulled,
+    input_mode: Annotated[
+        Input, typer.Option("--input", help="Where input rows come from; MLPerf Tiny's runner needs resident.")
+    ] = Input.pulled,
+    pixels: Annotated[
+        str | None,
+        typer.Option(help="What pixels 0 and 255 stand for: 0..1, -1..1, 0..255; none: no picture. Default: a guess."),
+    ] = None,
+    image_size: Annotated[
+        str | None,
+        typer.Option(help="Size of the pictures that the device is given and changes itself, e.g. 96x96."),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name that the firmware says, as vww01 for MLPerf Tiny; default: the file's.")
+    ] = None,
     kind: Annotated[Kind, typer.Option(help="Schedules to choose from.")] = Kind.auto,
     max_extra_macs: Annotated[float, typer.Option(help="Cap on redundant MACs, 0.03 = 3 %.", min=0.0, max=1.0)] = 0.03,
     sram: Annotated[str | None, typer.Option(help="SRAM budget, e.g. 64KB: then the fewest MACs that fit.")] = None,
@@ -47,7 +60,7 @@ def command(
     board = targets.load_file(target) if target.endswith((".yaml", ".yml")) else targets.load(target)
     budget = _budget(sram)
     _check_output(output)
-    network = _load(model, calibrate)
+    network = _sized(_named(_load(model, calibrate, pixels), name), image_size)
     plan = solve(
         network, board, kind=kind.value, input_mode=input_mode.value, max_extra_macs=max_extra_macs, sram_budget=budget
     ).plan
@@ -56,7 +69,8 @@ def command(
     codegen.generate(network, plan, board, output, prefix=prefix)
     serialize.save(network, output / "network.npz")
     result: dict[str, Any] = {
-        "model": str(model), "target": board.name, "output": str(output), "macs": plan.macs,
+        "model": str(model), "target": board.name, "output": str(output), "name": network.name,
+        "input": network.contract.to_dict(), "input_mode": plan.input_mode, "macs": plan.macs,
         "extra_macs_ratio": plan.extra_macs_ratio, "activation_peak_bytes": plan.activation_peak_bytes,
         "layer_peak_bytes": plan.layer_peak_bytes, "sram_peak_bytes": plan.sram_peak_bytes,
         "weights_bytes": plan.flash.weights,
@@ -85,7 +99,45 @@ def _check_output(folder: Path) -> None:
         raise UserError(f"--output {folder} holds other files, which would be deleted: name a new or empty folder")
 
 
-def _load(model: Path, calibrate: Path | None) -> Network:
+def _load(model: Path, calibrate: Path | None, pixels: str | None) -> Network:
+    """The network in `model`, its input as `pixels` says; without it, as the importer guesses."""
+    from patchline.network.contract import parse_pixels
+    from patchline.network.resize import with_pixels
+
+    if pixels is None:
+        return _imported(model, calibrate, None)
+    said = parse_pixels(pixels)
+    return with_pixels(_imported(model, calibrate, said), said)
+
+
+def _named(network: Network, name: str | None) -> Network:
+    import re
+    from dataclasses import replace
+
+    from patchline.errors import UserError
+
+    if name is None:
+        return network
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}", name):
+        raise UserError(f"--name {name!r} must be up to 40 letters, digits, '.', '_' and '-'")
+    return replace(network, name=name)
+
+
+def _sized(network: Network, image_size: str | None) -> Network:
+    import re
+
+    from patchline.errors import UserError
+    from patchline.network.resize import taking
+
+    if image_size is None:
+        return network
+    match = re.fullmatch(r"([1-9]\d{0,3})x([1-9]\d{0,3})", image_size)
+    if match is None:
+        raise UserError(f"--image-size {image_size!r} must be height x width in pixels, as in 96x96")
+    return taking(network, int(match[1]), int(match[2]))
+
+
+def _imported(model: Path, calibrate: Path | None, pixels: tuple[float, float] | None) -> Network:
     from patchline.errors import UserError
     from patchline.network.importers import load_network
 
@@ -93,10 +145,11 @@ def _load(model: Path, calibrate: Path | None) -> Network:
         return load_network(model)
     if model.suffix.lower() != ".onnx":
         raise UserError(f"--calibrate quantises float .onnx models; {model} is of another kind")
+    from patchline.network.contract import USUAL
     from patchline.network.importers.calibrate import quantise_with_folder
     from patchline.network.importers.onnx import from_onnx
 
-    return from_onnx(quantise_with_folder(model, calibrate), model.stem)
+    return from_onnx(quantise_with_folder(model, calibrate, pixels or USUAL[0]), model.stem)
 
 
 def _show(network: Network, result: dict[str, Any], sources_only: bool) -> None:
@@ -113,6 +166,7 @@ def _show(network: Network, result: dict[str, Any], sources_only: bool) -> None:
     rows = [
         ("network", f"{network.name}: {len(network.ops)} operators, {result['macs'] / 1e6:.2f}M MACs"),
         ("input", f"int8 {list(source.shape)} (height, width, channels), real = {real}"),
+        ("", network.contract.sentence() + ("" if network.declared else " (a guess: --pixels says otherwise)")),
         ("outputs", outputs),
         (
             "activation peak",
@@ -130,4 +184,7 @@ def _show(network: Network, result: dict[str, Any], sources_only: bool) -> None:
     rows.append(("in your program", f"{Path(result['output']) / 'README.md'}, example/main.c beside it"))
     for row in rows:
         table.add_row(*map(escape, row))
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    if not sources_only and result["input_mode"] != "resident":
+        console.print("\nMLPerf Tiny's runner needs --input resident and --name (docs/serial-protocol.md)")

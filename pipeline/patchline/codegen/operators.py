@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from patchline.codegen import layout
 from patchline.errors import UserError
+from patchline.network import filters
 from patchline.network.ir import (
     Add,
     Concat,
@@ -25,6 +26,7 @@ from patchline.network.ir import (
     Pad,
     Pool,
     Requant,
+    Resize,
     Softmax,
     Tensor,
     Upsample,
@@ -41,7 +43,7 @@ class Array:
     @property
     def bytes(self) -> int:
         """Bytes on the device (structs of the kernels have no padding inside an array)."""
-        return self.values.size * {"int8_t": 1, "int32_t": 4, "pl_scale": 4}[self.ctype]
+        return self.values.size * {"int8_t": 1, "int16_t": 2, "int32_t": 4, "pl_scale": 4}[self.ctype]
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,6 +227,15 @@ def _upsample(op: Upsample, inputs: list[Tensor], output: Tensor) -> Lowered:
     return Lowered("pl_upsample_row", "pl_upsample", {"channels": output.channels, "factor": op.factor})
 
 
+def _resize(op: Resize, inputs: list[Tensor], output: Tensor) -> Lowered:
+    weights = filters.taps(op.stride, op.up)[1]
+    array = Array("int16_t", weights.astype(np.int16).reshape(-1))
+    fields = {
+        "weights": array, "channels": output.channels, "kernel": weights.shape[1], "stride": op.stride, "up": op.up
+    }  # fmt: skip
+    return Lowered("pl_resize_row", "pl_resize", fields, (array,))
+
+
 def _pad(op: Pad, inputs: list[Tensor], output: Tensor) -> Lowered:
     return Lowered("pl_pad_row", "pl_pad", {"channels": output.channels, "value": op.value})
 
@@ -252,6 +263,7 @@ _LOWERINGS: dict[type[Op], Lowering] = {
     Lookup: _lookup,
     Concat: _concat,
     Upsample: _upsample,
+    Resize: _resize,
     Pad: _pad,
     Softmax: _softmax,
 }

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 import patchline
 from patchline.codegen.operators import Array, lower
 from patchline.codegen.tables import Tables
+from patchline.network.contract import FITS
 from patchline.network.ir import Int8Array, Network
 from patchline.schedule.plan import Plan
 from patchline.targets import Target
@@ -65,6 +66,7 @@ def model_c(network: Network, tables: Tables, prefix: str, golden: Sequence[Gold
                 "comment": _comment(op.name),
             }
         )  # fmt: skip
+    contract = network.contract
     outputs = [
         {
             "tensor": index,
@@ -80,8 +82,9 @@ def model_c(network: Network, tables: Tables, prefix: str, golden: Sequence[Gold
     ]
     return _render(
         "model.c.j2", name=_comment(network.name), prefix=prefix, upper=prefix.upper(), arrays=arrays, ops=ops,
-        tables=tables, outputs=outputs,
-        golden=vectors, ranges=_pairs(tables.ranges), steps=_pairs(tables.steps),
+        tables=tables, outputs=outputs, golden=vectors,
+        input_table=_numbers(contract.table, 4) if contract.pixels and not contract.shifts_only else "",
+        ranges=_pairs(tables.ranges), steps=_pairs(tables.steps),
     )  # fmt: skip
 
 
@@ -93,6 +96,7 @@ def model_files(
     values = {
         "name": _comment(network.name), "c_name": re.sub(r"[^A-Za-z0-9_.-]", "_", network.name), "prefix": prefix,
         "upper": prefix.upper(), "tables": tables, "input": network.tensors[network.input],
+        "contract": network.contract, "fit": FITS[network.contract.fit],
         "output_bytes": sum(network.tensors[name].bytes for name in network.outputs),
         "outputs": [network.tensors[name] for name in network.outputs], "mode": plan.input_mode,
         "resident": plan.input_mode == "resident", "arena_bytes": plan.arena_bytes, "golden": golden, "target": target,

@@ -176,5 +176,6 @@ def _check_sizes(network: Network, plan: Plan) -> None:
                 f"tensor '{tensor.name}' of shape {tensor.shape}: the firmware holds up to {LIMIT} bytes a row"
             )
     for op in network.ops:
-        if max(op.rows.stride, op.cols.stride) > 255 or len(op.inputs) > 255:
-            raise UserError(f"operator '{op.name}' has a stride or a number of inputs above 255")
+        windows = (op.rows, op.cols)
+        if max(w.stride for w in windows) > 255 or max(w.up for w in windows) > 255 or len(op.inputs) > 255:
+            raise UserError(f"operator '{op.name}' has a stride, an enlargement or a number of inputs above 255")

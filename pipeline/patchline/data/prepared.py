@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from patchline import files
 from patchline.errors import UserError
+from patchline.network.contract import InputContract, photos
 
 SPLITS = ("train", "val", "test")
 FOLDER = "data/prepared"
@@ -49,7 +50,10 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What `manifest.json` says about a prepared data set. Hashes are SHA-256 over a split's images and labels."""
+    """What `manifest.json` says about a prepared data set. Hashes are SHA-256 over a split's images and labels.
+
+    `input` is the contract between whoever makes pictures like these and the firmware that will be given them.
+    """
 
     name: str
     description: str
@@ -57,6 +61,7 @@ class Manifest:
     composed: bool
     classes: tuple[str, ...]
     resolution: int
+    input: InputContract
     counts: Mapping[str, int]
     class_counts: Mapping[str, Mapping[str, int]]
     hashes: Mapping[str, str]
@@ -119,6 +124,8 @@ def load_manifest(folder: str | Path = FOLDER) -> Manifest:
     content: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in files.read_json(path).items()
     }
+    contract = content.get("input")  # manifests of older versions have none
+    content["input"] = InputContract.from_dict(contract) if contract else photos(content["resolution"])
     return Manifest(**content)
 
 
@@ -150,6 +157,7 @@ def _manifest(data: Prepared) -> Manifest:
         composed=data.composed,
         classes=data.classes,
         resolution=first.images.shape[1],
+        input=photos(first.images.shape[1]),
         counts={name: len(split.labels) for name, split in data.splits.items()},
         class_counts={name: _per_class(split, data.classes) for name, split in data.splits.items()},
         hashes={name: _hash(split) for name, split in data.splits.items()},

@@ -112,18 +112,15 @@ class PatchlineDeployments(BaseDeploymentClient):
         import pandas as pd
 
         from patchline.deploy import firmware, images
-        from patchline.hil import cases
         from patchline.network import serialize
 
         _refuse_endpoint(endpoint)
         record = self.get_deployment(deployment_name or "")
         folder = self.folder / record["name"]
         network = serialize.load(folder / firmware.NETWORK)
-        height, width, channels = network.tensors[network.input].shape
-        shape = (record["resolution"] or height, record["resolution"] or width, channels)
-        pixels = cases.at_input_size(images.read_images(inputs, shape), network)
+        values = network.contract.values_of(images.read_images(inputs, network.contract))
         emulator = DeployConfig(**record["config"]).emulator
-        result = firmware.run(folder, self.target, cases.image_input(pixels), emulator)
+        result = firmware.run(folder, self.target, values, emulator)
         output = network.tensors[network.outputs[0]]
         scores = (result.outputs.astype(float) - output.zero_point) * output.scale
         best = result.outputs.argmax(axis=1)
@@ -213,7 +210,6 @@ def _prepare(
         "firmware": origin,
         "config": config.to_dict(),
         "classes": list(model.classes),
-        "resolution": model.resolution,
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "self_test": f"passed: {result.images} images, bit-exact on {result.checked_by}",
         "sram_peak_bytes": result.sizes.sram,

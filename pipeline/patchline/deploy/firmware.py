@@ -27,15 +27,13 @@ ELF, PLAN, NETWORK = "firmware.elf", "plan.json", "network.npz"
 class Model:
     """A downloaded MLflow model.
 
-    `target` is the board whose firmware it brings ("" for none), `resolution` that of its training data (0 when
-    it does not say).
+    `target` is the board whose firmware it brings ("" for none).
     """
 
     folder: Path
     network: Network
     target: str
     classes: tuple[str, ...] = ()
-    resolution: int = 0
 
 
 def download(model_uri: str, folder: Path) -> Model:
@@ -59,7 +57,6 @@ def download(model_uri: str, folder: Path) -> Model:
         network=serialize.load(extra / NETWORK) if (extra / NETWORK).is_file() else _import(model_uri, path),
         target=str(metadata.get("target", "")) if (extra / ELF).is_file() and (extra / PLAN).is_file() else "",
         classes=tuple(str(name) for name in metadata.get("classes") or ()),
-        resolution=int(metadata.get("resolution") or 0),
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from patchline.deploy.errors import DeploymentError
+from patchline.network.contract import InputContract
 
 FORMS = (
     "a column 'path' with picture files, a column 'image' with pixels [height][width][channels] from 0 to 255, "
@@ -16,12 +17,11 @@ FORMS = (
 )
 
 
-def read_images(inputs: Any, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
-    """Images uint8 [N, *shape] from what a caller gave. DeploymentError says what is accepted.
-
-    `shape` is that of the prepared data: the network may take its images smaller, as it did in training.
-    """
+def read_images(inputs: Any, contract: InputContract) -> NDArray[np.uint8]:
+    """Images uint8 [N, H, W, C] that keep `contract`, from what a caller gave. DeploymentError says what it takes."""
     import pandas as pd
+
+    shape = contract.shape
 
     if isinstance(inputs, np.ndarray):
         return _checked(inputs if inputs.ndim == 4 else inputs[None], shape)

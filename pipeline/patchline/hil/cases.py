@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +15,6 @@ from patchline.errors import UserError
 from patchline.network.ir import Network
 from patchline.schedule.plan import Plan
 from patchline.targets import Target
-
-INPUT_OFFSET = -128  # int8 input = uint8 pixel + this
 
 
 @dataclass(frozen=True)
@@ -72,21 +71,6 @@ def _first(folders: list[Path], name: str) -> Path | None:
     return next((folder / name for folder in folders if (folder / name).is_file()), None)
 
 
-def image_input(images: NDArray[np.uint8]) -> NDArray[np.int8]:
-    """uint8 pixels as the network's int8 input."""
-    return (images.astype(np.int16) + INPUT_OFFSET).astype(np.int8)
-
-
-def at_input_size(images: NDArray[np.uint8], network: Network) -> NDArray[np.uint8]:
-    """The images at the network's input size, as the quantised network saw them."""
-    height, width, _ = network.tensors[network.input].shape
-    if images.shape[1:3] == (height, width) or height != width:
-        return images
-    from patchline.supernet.images import resize
-
-    return resize(images, height)
-
-
 def load_images(
     path: Path | None, network: Network, count: int | None
 ) -> tuple[NDArray[np.int8], NDArray[np.int64] | None, str]:
@@ -99,11 +83,12 @@ def load_images(
         path = Path("data/prepared/test.npz")
         if not path.is_file():
             return _random_images(network, count), None, "a random generator"
-        images, labels = _read_images(path, network, count)
-        if images.shape[1:] != network.tensors[network.input].shape:
+        pixels, labels = _read_images(path, count)
+        if pixels.shape[1:] != network.contract.shape or network.contract.pixels is None:
             return _random_images(network, count), None, f"a random generator ({path} does not fit the network)"
     else:
-        images, labels = _read_images(path, network, count)
+        pixels, labels = _read_images(path, count)
+    images = network.contract.values_of(pixels, f"the images in {path}")
     if labels is not None and labels.size and not 0 <= labels.min() <= labels.max() < _outputs(network):
         return images, None, f"{path} (labels left out: they are not of this network's {_outputs(network)} classes)"
     return images, labels, str(path)
@@ -114,21 +99,22 @@ def _random_images(network: Network, count: int | None) -> NDArray[np.int8]:
     return np.random.default_rng(0).integers(-128, 128, (count or 10, *shape), dtype=np.int8)
 
 
-def _read_images(path: Path, network: Network, count: int | None) -> tuple[NDArray[np.int8], NDArray[np.int64] | None]:
+def _read_images(path: Path, count: int | None) -> tuple[NDArray[Any], NDArray[np.int64] | None]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             images = arrays["images"]
             labels = arrays.get("labels")
-        if images.ndim != 4 or images.dtype != np.uint8:
+        if images.ndim != 4 or images.dtype not in (np.uint8, np.int8):
             raise ValueError(f"`images` is {images.dtype} {list(images.shape)}")
     except (OSError, KeyError, ValueError) as error:
         raise UserError(
-            f"cannot read images from {path}: {error}; it must be an .npz with `images` uint8 [N, H, W, C]"
+            f"cannot read images from {path}: {error}; it must be an .npz with `images` [N, H, W, C], uint8 pixels or "
+            "int8 values as the network reads them"
         ) from None
     if count is not None:
         chosen = stratified(np.zeros(len(images), np.int64) if labels is None else labels, count)
         images, labels = images[chosen], None if labels is None else labels[chosen]
-    return image_input(at_input_size(images, network)), labels
+    return images, labels
 
 
 def _outputs(network: Network) -> int:

@@ -52,12 +52,9 @@ class Client:
         raise RunError("protocol", f"'{text}%' was answered by {list(exchange.lines)}, a list in brackets was expected")
 
     def load(self, image: Int8Array) -> None:
-        """Lay a whole input image (int8 HWC) into the device (`db load`, resident input only).
-
-        It travels as pixels 0..255, the int8 values plus 128.
-        """
-        data = (np.ascontiguousarray(image).view(np.uint8) ^ np.uint8(0x80)).tobytes()
-        self._expect_no_error(self.command(f"db load {len(data)}"))
+        """Lay a whole input image (int8 HWC, as the network reads it) into the device (resident input only)."""
+        data = np.ascontiguousarray(image, np.int8).tobytes()
+        self._expect_no_error(self.command(f"x-load {len(data)}"))
         done = False
         for start in range(0, len(data), LOAD_CHUNK):
             exchange = self.command(f"db {data[start : start + LOAD_CHUNK].hex()}")

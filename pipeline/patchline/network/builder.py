@@ -12,7 +12,8 @@ from typing import Literal
 
 import numpy as np
 
-from patchline.network import arithmetic
+from patchline.network import arithmetic, filters
+from patchline.network.contract import PIXEL_SCALE, PIXEL_ZERO
 from patchline.network.ir import (
     Add,
     Conv,
@@ -24,6 +25,7 @@ from patchline.network.ir import (
     Op,
     Pool,
     Requant,
+    Resize,
     Tensor,
     Upsample,
 )
@@ -44,7 +46,7 @@ class NetworkBuilder:
         self._name = name
         self._block = ""
         self._ops: list[Op] = []
-        self._tensors = {"input": Tensor("input", height, width, channels, 1 / 255, -128)}
+        self._tensors = {"input": Tensor("input", height, width, channels, PIXEL_SCALE, PIXEL_ZERO)}
 
     def block(self, label: str) -> None:
         """Operators added from now on are reported under `label`."""
@@ -140,6 +142,15 @@ class NetworkBuilder:
         source = self._tensors[x]
         out = replace(source, name=self._tensor_name(), height=source.height * factor, width=source.width * factor)
         return self._add(Upsample(self._op_name("up"), (x,), out.name, factor, block=self._block), out)
+
+    def resize(self, x: str, height: int, width: int) -> str:
+        """The picture at another size; both directions change by the same ratio."""
+        source = self._tensors[x]
+        stride, up = filters.ratio(source.height, height)
+        if (stride, up) != filters.ratio(source.width, width):
+            raise ValueError(f"{source.height} x {source.width} and {height} x {width} have different proportions")
+        out = replace(source, name=self._tensor_name(), height=height, width=width)
+        return self._add(Resize(self._op_name("resize"), (x,), out.name, stride, up, block=self._block), out)
 
     def mbconv(self, x: str, channels: int, kernel: int, stride: int, expand: float, mid: int | None = None) -> str:
         """Inverted residual block: expand 1x1, depthwise, project 1x1 and, where the shapes allow it, a residual."""

@@ -13,6 +13,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from patchline.network import filters
+from patchline.network.contract import InputContract, guessed
+
 Int8Array = NDArray[np.int8]
 Int32Array = NDArray[np.int32]
 
@@ -56,7 +59,7 @@ class Window:
     kernel: int = 1
     stride: int = 1
     pad: int = 0  # at the top (left); the bottom (right) padding follows from the output size
-    up: int = 1  # nearest-neighbour upsampling factor
+    up: int = 1  # outputs for every `stride` inputs: a factor of enlargement, or with `stride` a ratio
 
     def first(self, y: int) -> int:
         return y * self.stride // self.up - self.pad
@@ -240,6 +243,27 @@ class Upsample(Op):
 
 
 @dataclass(frozen=True, eq=False)
+class Resize(Op):
+    """A picture at another size: `up` outputs for every `stride` inputs, in both directions.
+
+    q = (sum(weights_y * weights_x * x) + 2^15) >> 16, with the whole weights of `filters.taps`, which sum to 2^8 in
+    each direction; beyond the border its nearest pixel counts. Input and output share their quantisation.
+    """
+
+    stride: int
+    up: int
+
+    @property
+    def rows(self) -> Window:
+        pad, weights = filters.taps(self.stride, self.up)
+        return Window(weights.shape[1], self.stride, pad, self.up)
+
+    @property
+    def cols(self) -> Window:
+        return self.rows
+
+
+@dataclass(frozen=True, eq=False)
 class Pad(Op):
     """Spatial padding with a constant int8 `value`; used where it cannot be folded into the next operator."""
 
@@ -268,13 +292,23 @@ class Softmax(Op):
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """An int8 network: one input, one or more outputs, operators in execution order."""
+    """An int8 network: one input, one or more outputs, operators in execution order.
+
+    `declared` is what is known of the input beyond its tensor; without it `contract` is guessed from the tensor.
+    """
 
     name: str
     input: str
     outputs: tuple[str, ...]
     tensors: dict[str, Tensor]
     ops: tuple[Op, ...]
+    declared: InputContract | None = None
+
+    @property
+    def contract(self) -> InputContract:
+        """What the input means."""
+        source = self.tensors[self.input]
+        return self.declared or guessed(source.shape, source.scale, source.zero_point)
 
     def __post_init__(self) -> None:
         known = {self.input}
@@ -288,6 +322,10 @@ class Network:
         for name in (*known, *self.outputs):
             if name not in self.tensors or name not in known:
                 raise NetworkError(f"tensor '{name}' has no shape or no producer")
+        if self.declared is not None:
+            source, said = self.tensors[self.input], self.declared
+            if (said.shape, said.scale, said.zero_point) != (source.shape, source.scale, source.zero_point):
+                raise NetworkError(f"tensor '{self.input}' is not what the network's input contract says")
 
     def consumers(self, tensor: str) -> tuple[int, ...]:
         """Indices of the operators that read `tensor`, in execution order."""

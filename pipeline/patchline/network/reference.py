@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from patchline.network import arithmetic, fixedpoint
+from patchline.network import arithmetic, filters, fixedpoint
 from patchline.network.ir import (
     Add,
     Concat,
@@ -27,6 +27,7 @@ from patchline.network.ir import (
     Pad,
     Pool,
     Requant,
+    Resize,
     Softmax,
     Tensor,
     Upsample,
@@ -36,13 +37,6 @@ CHUNK_BYTES = 4 << 20
 """Working memory aimed at per chunk of images in `run_batch`: small enough to stay near the caches."""
 
 Images = NDArray[np.int8]  # [N, H, W, C]
-
-
-def quantize_input(images: NDArray[np.uint8]) -> Int8Array:
-    """Pixels 0..255 as the int8 input -128..127 (real value = pixel / 255 at scale 1/255, zero point -128)."""
-    if images.dtype != np.uint8:
-        raise ValueError(f"images are {images.dtype}, expected uint8")
-    return (images ^ np.uint8(0x80)).view(np.int8)
 
 
 def run(network: Network, image: Int8Array) -> dict[str, Int8Array]:
@@ -113,6 +107,8 @@ def run_op(op: Op, values: list[Images], inputs: list[Tensor], output: Tensor) -
             return np.concatenate([v if table is None else _look_up(table, v) for v, table in tables], axis=3)
         case Upsample():
             return x.repeat(op.factor, axis=1).repeat(op.factor, axis=2)
+        case Resize():
+            return _resized(x, output)
         case Pad():
             return _padded(x, op.pad, (output.height, output.width), op.value)
         case Softmax():
@@ -236,6 +232,12 @@ def _global_pool(op: GlobalPool, x: Images, source: Tensor, output: Tensor) -> I
     if op.requant is None:
         return np.clip(arithmetic.rounded_division(acc, cells), *op.clamp).astype(np.int8)
     return arithmetic.requantise(acc - cells * source.zero_point, op.requant, output.zero_point, op.clamp)
+
+
+def _resized(x: Images, output: Tensor) -> Images:
+    rows, cols = filters.matrix(x.shape[1], output.height), filters.matrix(x.shape[2], output.width)
+    sums = np.einsum("yh,nhwc,xw->nyxc", rows, x.astype(np.float32), cols, optimize=["einsum_path", (0, 1), (0, 1)])
+    return ((sums.astype(np.int64) + (1 << 15)) >> 16).astype(np.int8)  # sums are whole and below 2^24
 
 
 def _look_up(table: Int8Array, x: Images) -> Images:

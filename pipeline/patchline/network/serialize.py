@@ -14,13 +14,14 @@ import numpy as np
 from patchline import files
 from patchline.errors import UserError
 from patchline.network import ir, validate
+from patchline.network.contract import InputContract
 
 VERSION = 1
 OPS: dict[str, type[ir.Op]] = {
     cls.__name__: cls
     for cls in (
-        ir.Conv, ir.Depthwise, ir.Add, ir.Mul, ir.Pool, ir.GlobalPool, ir.Lookup, ir.Concat, ir.Upsample, ir.Pad,
-        ir.Softmax,
+        ir.Conv, ir.Depthwise, ir.Add, ir.Mul, ir.Pool, ir.GlobalPool, ir.Lookup, ir.Concat, ir.Upsample,
+        ir.Resize, ir.Pad, ir.Softmax,
     )
 }  # fmt: skip
 
@@ -49,6 +50,7 @@ def to_bytes(network: ir.Network) -> bytes:
         "name": network.name,
         "input": network.input,
         "outputs": list(network.outputs),
+        "contract": network.contract.to_dict(),
         "tensors": [[t.name, *t.shape, t.scale, t.zero_point] for t in network.tensors.values()],
         "ops": [_op_header(op, f"{i}", arrays) for i, op in enumerate(network.ops)],
     }
@@ -72,6 +74,8 @@ def from_bytes(content: bytes) -> ir.Network:
             tuple(header["outputs"]),
             {t[0]: ir.Tensor(*t) for t in header["tensors"]},
             tuple(_op(values, arrays) for values in header["ops"]),
+            # files of older versions have none: it is guessed from the tensor, as it was when they were written
+            InputContract.from_dict(header["contract"]) if "contract" in header else None,
         )
     validate.check(network)
     return network

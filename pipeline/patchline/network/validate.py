@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import prod
+from math import gcd, prod
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from patchline.network.ir import (
     Pad,
     Pool,
     Requant,
+    Resize,
     Softmax,
     Tensor,
     Upsample,
@@ -92,6 +93,13 @@ def _check_op(op: Op, inputs: list[Tensor], output: Tensor) -> None:
             _require(op.factor >= 1, op.name, f"has the factor {op.factor}")
             size = (source.height * op.factor, source.width * op.factor, source.channels)
             _same(op, output.shape, size, "shapes")
+        case Resize():
+            _require(min(op.stride, op.up) >= 1, op.name, f"has the ratio {op.stride}:{op.up}")
+            _require(gcd(op.stride, op.up) == 1, op.name, f"has the ratio {op.stride}:{op.up}, not in lowest terms")
+            scaled = [(n * op.stride) for n in output.shape[:2]], output.channels
+            _same(op, scaled, ([n * op.up for n in source.shape[:2]], source.channels), "sizes times its ratio")
+            quantisation = (output.scale, output.zero_point)
+            _same(op, quantisation, (source.scale, source.zero_point), "scale and zero point")
         case Pad():
             fits = all(p >= 0 and o >= p + i for p, o, i in zip(op.pad, output.shape, source.shape, strict=False))
             _require(fits and -128 <= op.value <= 127, op.name, "pads by less than nothing or with a value beyond int8")

@@ -7,23 +7,23 @@ from collections.abc import Iterator
 import numpy as np
 import onnx
 
+from patchline.network.contract import PIXEL_SCALE, PIXEL_ZERO
 from patchline.network.importers.static_qdq import Sample, quantise_static
 from patchline.quantize.export import INPUT, anonymous
 from patchline.supernet.images import Images, to_input
 
 BATCH = 32
-INPUT_SCALE = 1 / 255
-"""With zero point -128: int8 input = pixel - 128, exactly."""
 
 
 def quantize_onnx(model: onnx.ModelProto, calibration: Images) -> onnx.ModelProto:
     """The int8 form of a float `model` made by `export_onnx`; ranges come from `calibration` (uint8 [N, H, W, 3]).
 
-    The input's scale is fixed so that its int8 values are the pixels minus 128.
+    The input's quantisation is that of pixels which stand for 0 to 1, as `to_input` makes them.
     """
     resolution = model.graph.input[0].type.tensor_type.shape.dim[-1].dim_value
     name = model.graph.name
-    return anonymous(quantise_static(model, INPUT, _batches(calibration, resolution), INPUT_SCALE), name)
+    fixed = (PIXEL_SCALE, PIXEL_ZERO)
+    return anonymous(quantise_static(model, INPUT, _batches(calibration, resolution), fixed), name)
 
 
 def _batches(images: Images, resolution: int) -> Iterator[Sample]:

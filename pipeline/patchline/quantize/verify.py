@@ -15,7 +15,7 @@ from patchline.network.ir import Network
 from patchline.progress import track
 from patchline.quantize.export import INPUT
 from patchline.supernet import StaticNet
-from patchline.supernet.images import Images, batches, resize, to_input
+from patchline.supernet.images import Images, batches, to_input
 
 BATCH = 100
 VALUES_WITHIN_ONE = 0.99  # share of output values that onnxruntime and the reference must share within one step
@@ -76,13 +76,11 @@ def float_classes(net: StaticNet, images: Images) -> NDArray[np.int64]:
 
 
 def run_reference(network: Network, images: Images) -> NDArray[np.int8]:
-    """int8 outputs [N, classes] of the reference execution for uint8 images of any size (resized as for a device)."""
-    resolution = network.tensors[network.input].height
+    """int8 outputs [N, classes] of the reference execution for uint8 images of the network's input size."""
     outputs = []
     for start in track(range(0, len(images), BATCH), "int8 reference"):
-        pixels = resize(images[start : start + BATCH], resolution)
-        values = reference.run_batch(network, reference.quantize_input(pixels))
-        outputs.append(values[network.outputs[0]].reshape(len(pixels), -1))
+        inputs = network.contract.values_of(images[start : start + BATCH])
+        outputs.append(reference.run_batch(network, inputs)[network.outputs[0]].reshape(len(inputs), -1))
     return np.concatenate(outputs)
 
 

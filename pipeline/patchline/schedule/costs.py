@@ -12,7 +12,7 @@ from patchline.targets import Target
 CODE_BYTES = 12 * 1024  # what an inference runs through: executor and kernels
 
 _RUNTIME_CODE = 9200  # start-up, protocol, executor, requantisation, C library
-_KERNEL_CODE = {"conv": 8000, "depthwise_3": 6500, "depthwise_large": 3600}
+_KERNEL_CODE = {"conv": 8000, "depthwise_3": 6500, "depthwise_large": 3600, "resize": 1400}
 _OTHER_CODE = 600  # each
 _TABLES_PER_OP, _RANGE = 96, 4
 
@@ -45,4 +45,6 @@ def _family(kernel: str) -> str:
         return "conv"
     if kernel.startswith(GATHERED):
         return "depthwise_large"
+    if kernel.startswith("resize"):
+        return "resize"
     return kernel.rpartition("s")[0] if kernel.startswith("depthwise_3") else kernel

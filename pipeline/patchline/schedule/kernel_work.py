@@ -21,6 +21,7 @@ from patchline.network.ir import (
     Op,
     Pool,
     Requant,
+    Resize,
     Softmax,
     Window,
 )
@@ -135,7 +136,8 @@ def _inner(lo: int, hi: int, window: Window, size: int) -> tuple[int, int]:
     if window.kernel == 1 and window.pad == 0:
         return lo, hi
     begin = max(lo, -(-window.pad * window.up // window.stride))
-    end = min(hi, (size - window.kernel + window.pad) * window.up // window.stride + 1)
+    last = size - window.kernel + window.pad  # where the last window inside starts, before padding
+    end = min(hi, ((last + 1) * window.up - 1) // window.stride + 1)
     return (begin, end) if end > begin else (lo, lo)
 
 
@@ -165,6 +167,10 @@ def kernel_of(network: Network, op: Op) -> Kernel:
         return Kernel(f"{op.kind}_pool", rule, channels, op.kernel[0] * op.kernel[1], channels, 0)
     if isinstance(op, GlobalPool):
         return Kernel("global_pool", _rule(op.requant, op.clamp), channels, 1, channels, 0)
+    if isinstance(op, Resize):
+        size = op.rows.kernel
+        name = "resize" if channels != 3 else "resize_2x2" if size == 2 else "resize_rgb"
+        return Kernel(name, "single", channels, size * size, channels, 2 * op.up * size)
     rule = op.rule if isinstance(op, Add) else "single"
     flash = 1024 if isinstance(op, Softmax) else 0
     return Kernel(type(op).__name__.lower(), rule, channels, len(op.inputs), channels, flash)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from patchline.network.ir import Conv, Depthwise, GlobalPool, Network, Op, Softmax
+from patchline.network.ir import Conv, Depthwise, GlobalPool, Network, Op, Resize, Softmax
 from patchline.schedule.geometry import Graph, segment_ranges
 from patchline.schedule.plan import Buffer, BufferKind, InputMode, Segment, SegmentKind, TileRange
 from patchline.schedule.push import Rings, simulate
@@ -38,12 +38,15 @@ def scratch_bytes(op: Op, columns: int) -> int:
 def layer_steps(graph: Graph, first: int, end: int) -> tuple[tuple[int, int], ...]:
     """One step per operator, but a depthwise goes row by row into the pointwise (and residual add) that alone reads it.
 
-    This counts as the literature's in-place depthwise does: the expanded map is held once.
+    This counts as the literature's in-place depthwise does: the expanded map is held once. A picture's change of size
+    goes row by row into what alone reads it, as the rows of a picture do that needs none.
     """
     ops, steps, i = graph.network.ops, [], first
     while i < end:
         j = i + 1
-        if isinstance(ops[i], Depthwise) and _feeds_only(graph, i, j, end) and isinstance(ops[j], Conv):
+        if isinstance(ops[i], Resize) and j < end and _alone_read_by(graph, i, j):
+            j += 1
+        elif isinstance(ops[i], Depthwise) and _feeds_only(graph, i, j, end) and isinstance(ops[j], Conv):
             j += 1
             if _feeds_only(graph, j - 1, j, end) and len(ops[j].inputs) == 2:
                 j += 1
@@ -54,10 +57,13 @@ def layer_steps(graph: Graph, first: int, end: int) -> tuple[tuple[int, int], ..
 
 def _feeds_only(graph: Graph, i: int, j: int, end: int) -> bool:
     """Operator i's output is read by operator j alone, row for row."""
-    if j >= end:
-        return False
-    out, reader = graph.network.ops[i].output, graph.network.ops[j]
-    return graph.consumers[out] == (j,) and graph.last_use[out] == j and reader.rows.kernel == 1
+    return j < end and _alone_read_by(graph, i, j) and graph.network.ops[j].rows.kernel == 1
+
+
+def _alone_read_by(graph: Graph, i: int, j: int) -> bool:
+    """Operator j is the only one that reads operator i's output, which is no output of the network."""
+    out = graph.network.ops[i].output
+    return graph.consumers[out] == (j,) and graph.last_use[out] == j
 
 
 def make_segment(

@@ -66,12 +66,14 @@ class Cost:
         return all(violation <= 0 for violation in self.violations(limits).values())
 
 
-def candidate_cost(arch: Architecture, target: Target, params: SearchParams, limits: Limits) -> Cost:
-    """Costs of `arch` on `target`, without placing a single buffer.
+def candidate_cost(
+    arch: Architecture, target: Target, params: SearchParams, limits: Limits, image_size: int | None = None
+) -> Cost:
+    """Costs of `arch` on `target`, without placing a single buffer; `image_size` as in `build_network`.
 
     The front of schedules is exact; it depends on the network only, so that boards share the work.
     """
-    network, front = _front(arch, params.schedule, params.input)
+    network, front = _front(arch, params.schedule, params.input, image_size)
     allowed = [p for p in front if p.extra_macs_ratio <= params.max_extra_macs + 1e-9] or [front[-1]]
     fixed = static_bytes(network, target) + target.firmware.stack_bytes
     # as `solve`: without a budget the least memory, with one the fewest MACs; fronts run from the one to the other
@@ -79,7 +81,8 @@ def candidate_cost(arch: Architecture, target: Target, params: SearchParams, lim
     if params.sram_budget is not None:
         fitting = [p for p in allowed if p.arena_bytes + fixed <= limits.sram] or fitting
     chosen = fitting[-1]
-    cycles = latency.predicted_cycles(network, _segments(arch, params.schedule, params.input, chosen), target)
+    segments = _segments(arch, params.schedule, params.input, image_size, chosen)
+    cycles = latency.predicted_cycles(network, segments, target)
     return Cost(
         allowed[0].arena_bytes + fixed,
         flash_estimate(network, (), target).total,
@@ -89,9 +92,11 @@ def candidate_cost(arch: Architecture, target: Target, params: SearchParams, lim
     )
 
 
-def candidate_plan(arch: Architecture, target: Target, params: SearchParams) -> tuple[Network, Plan]:
+def candidate_plan(
+    arch: Architecture, target: Target, params: SearchParams, image_size: int | None = None
+) -> tuple[Network, Plan]:
     """The network of `arch` and its whole plan, placed: the one that stage generate makes of the quantised network."""
-    network = build_network(arch)
+    network = build_network(arch, image_size=image_size)
     solution = solve(
         network, target, kind=params.schedule, input_mode=params.input, max_extra_macs=params.max_extra_macs,
         sram_budget=params.sram_budget,
@@ -105,15 +110,19 @@ def predicted_cycles(network: Network, plan: Plan, target: Target) -> float:
 
 
 @lru_cache(maxsize=4096)
-def _front(arch: Architecture, kind: Kind, input_mode: InputMode) -> tuple[Network, tuple[FrontPoint, ...]]:
-    network = build_network(arch)
+def _front(
+    arch: Architecture, kind: Kind, input_mode: InputMode, image_size: int | None
+) -> tuple[Network, tuple[FrontPoint, ...]]:
+    network = build_network(arch, image_size=image_size)
     return network, pareto_front(network, kind, input_mode)
 
 
 @lru_cache(maxsize=4096)
-def _segments(arch: Architecture, kind: Kind, input_mode: InputMode, point: FrontPoint) -> tuple[Segment, ...]:
+def _segments(
+    arch: Architecture, kind: Kind, input_mode: InputMode, image_size: int | None, point: FrontPoint
+) -> tuple[Segment, ...]:
     """The segments of a schedule of `arch`: its tiles and its rows at once, which boards share too."""
-    network, _ = _front(arch, kind, input_mode)
+    network, _ = _front(arch, kind, input_mode, image_size)
     graph = Graph(network)
     occupancies = Occupancies(graph, input_mode, overlaps_of(kind))
     return batched(occupancies, [_segment(graph, option) for option in point.options], point.arena_bytes)

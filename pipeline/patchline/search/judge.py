@@ -12,6 +12,7 @@ from torch import Tensor
 from patchline.data import parts
 from patchline.data.prepared import Split
 from patchline.files import read_json, write_json
+from patchline.network import filters
 from patchline.supernet import Architecture, Supernet, extract
 from patchline.supernet.checkpoint import run_key
 from patchline.supernet.evaluate import EVALUATION_BATCH, accuracy_on, recalibrate_on
@@ -39,7 +40,8 @@ class Judge:
         self, supernet: Supernet, train: Split, val: Split, identity: Sequence[str], folder: Path = FOLDER
     ) -> None:
         self._supernet, self._splits = supernet, {"train": train, "val": val}
-        code = (Path(__file__), Path(parts.__file__), *(Path(__file__).parents[1] / "supernet").glob("*.py"))
+        own = (Path(__file__), Path(parts.__file__), Path(filters.__file__))
+        code = (*own, *(Path(__file__).parents[1] / "supernet").glob("*.py"))
         self.identity = run_key("accuracy", list(identity), *code)
         self._path = folder / f"{self.identity}.json"
         self._known: dict[str, float] = read_json(self._path) if self._path.exists() else {}

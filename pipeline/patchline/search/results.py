@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from patchline.data import parts
+from patchline.network import filters
 from patchline.schedule import Plan
 from patchline.search.cost import Limits
 from patchline.search.study import SearchResult
@@ -63,7 +65,7 @@ def remembered_network(folder: Path, settings: Sequence[Any], make: Callable[[],
     Two boards with the same winner share it, and so does the next run.
     """
     package = Path(__file__).parents[1]
-    own = [Path(__file__).parent / "finetune.py", package / "data/parts.py"]
+    own = [Path(__file__).parent / "finetune.py", Path(parts.__file__), Path(filters.__file__)]
     code = [*own, *sorted((package / "supernet").glob("*.py"))]
     path = folder / f"{run_key(list(settings), None, *code)}.pt"
     if not path.exists():

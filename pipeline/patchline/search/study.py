@@ -47,9 +47,12 @@ class SearchResult:
 
 
 def search(
-    space: Space, classes: int, judge: Judge, target: Target, params: SearchParams, limits: Limits, seed: int
-) -> SearchResult:
+    space: Space, classes: int, judge: Judge, target: Target, params: SearchParams, limits: Limits, seed: int,
+    image_size: int | None = None,
+) -> SearchResult:  # fmt: skip
     """Search `space` for the most accurate network within `limits`, architecture and schedule judged together.
+
+    `image_size` is that of the prepared images, which the device brings to the network's resolution.
 
     With `params.storage` several processes share one study (named after everything that moves the goal) and its trials.
     Raises UserError, naming the limit that binds and the closest miss, when no candidate fits.
@@ -59,12 +62,12 @@ def search(
     def judged(arch: Architecture) -> Candidate:
         key = key_of(arch)
         if key not in seen:
-            cost = candidate_cost(arch, target, params, limits)
+            cost = candidate_cost(arch, target, params, limits, image_size)
             value = judge.accuracy(arch, RECALIBRATION_IMAGES, TRIAL_IMAGES) if cost.fits(limits) else None
             seen[key] = Candidate(arch, cost, value, len(seen))
         return seen[key]
 
-    study = _study(params, seed, _study_name(space, classes, judge, target, params, limits, seed))
+    study = _study(params, seed, _study_name(space, classes, judge, target, params, limits, seed, image_size))
     for first in _first_guesses(space):
         study.enqueue_trial(first, skip_if_exists=True)
     for _ in track(range(_missing(study, params.trials)), f"searching for {target.name}"):
@@ -82,7 +85,7 @@ def search(
     feasible = [c for c in candidates if c.accuracy is not None]
     if not feasible:
         raise UserError(no_candidate_message(candidates, limits, target.name))
-    finalists = _finalists(feasible, judge, target, params)
+    finalists = _finalists(feasible, judge, target, params, image_size)
     if not finalists:
         raise UserError(
             f"{target.name}: {len(feasible)} candidates keep the SRAM limit of {limits.sram:,} bytes by so little that "
@@ -122,10 +125,12 @@ def no_candidate_message(candidates: Sequence[Candidate], limits: Limits, target
 
 
 def _study_name(
-    space: Space, classes: int, judge: Judge, target: Target, params: SearchParams, limits: Limits, seed: int
-) -> str:
+    space: Space, classes: int, judge: Judge, target: Target, params: SearchParams, limits: Limits, seed: int,
+    image_size: int | None,
+) -> str:  # fmt: skip
     """Processes share a study only where they search for the same thing: the name holds all that moves the goal."""
     asked = [space.name, classes, judge.identity, asdict(limits), params.schedule, params.input, params.max_extra_macs]
+    asked.append(image_size)
     return f"{target.name}-{seed}-{hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:12]}"
 
 
@@ -171,14 +176,14 @@ def _recorded(space: Space, trial: FrozenTrial, classes: int) -> Architecture:
 
 
 def _finalists(
-    feasible: Sequence[Candidate], judge: Judge, target: Target, params: SearchParams
+    feasible: Sequence[Candidate], judge: Judge, target: Target, params: SearchParams, image_size: int | None
 ) -> tuple[Candidate, ...]:
     """The best of `feasible`, judged again on more images, best first; among equals fewer MACs win.
 
     Placing the buffers may cost some bytes more than the solver's estimate: what then no longer fits is left out.
     """
     ranked = sorted(feasible, key=lambda c: (-(c.accuracy or 0), c.cost.executed_macs))
-    best = list(islice((c for c in ranked if candidate_plan(c.arch, target, params)[1].fits), FINALISTS))
+    best = list(islice((c for c in ranked if candidate_plan(c.arch, target, params, image_size)[1].fits), FINALISTS))
     again = [
         replace(c, accuracy=judge.accuracy(c.arch, FINAL_RECALIBRATION_IMAGES, 10**9))
         for c in track(best, "judging the finalists")

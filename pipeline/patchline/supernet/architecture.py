@@ -7,6 +7,7 @@ from typing import Any
 
 from patchline.network.builder import NetworkBuilder
 from patchline.network.ir import Network
+from patchline.network.resize import taking
 
 IMAGE_CHANNELS = 3
 
@@ -55,11 +56,11 @@ class Architecture:
         return " | ".join([f"r{self.resolution} s{self.stem}", *stages, f"h{self.head}"])
 
 
-def build_network(arch: Architecture, name: str = "candidate") -> Network:
+def build_network(arch: Architecture, name: str = "candidate", image_size: int | None = None) -> Network:
     """The int8 network of `arch` with weights of zero: all that planning needs (shapes, windows, bytes, MACs).
 
     It has the operators that quantisation makes of the trained sub-network, one for one, so that a plan found for it
-    is the plan of the real network.
+    is the plan of the real network: with `image_size`, that of the prepared images, also the change of size before it.
     """
     builder = NetworkBuilder(arch.resolution, arch.resolution, IMAGE_CHANNELS, seed=None, name=name)
     builder.block("stem")
@@ -71,4 +72,5 @@ def build_network(arch: Architecture, name: str = "candidate") -> Network:
     x = builder.conv(x, arch.head)
     x = builder.global_pool(x)
     builder.conv(x, arch.classes, relu=False)
-    return builder.finish()
+    size = image_size or arch.resolution
+    return taking(builder.finish(), size, size)

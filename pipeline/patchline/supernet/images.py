@@ -12,38 +12,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from patchline.network import filters
+
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
-
-_WEIGHT_SUM = 256  # of a row of the filter; 255 * 256 * 256 < 2^24, so that float32 holds every sum exactly
 
 
 @lru_cache(maxsize=64)
 def _filter(size: int, new: int) -> Tensor:
-    """Weights [new, size] of area averaging (shrinking) or linear interpolation (enlarging), whole numbers."""
-    scale = size / new
-    weights = np.zeros((new, size))
-    if new < size:
-        for i in range(new):
-            lo, hi = i * scale, (i + 1) * scale
-            for j in range(int(lo), min(size, int(np.ceil(hi)))):
-                weights[i, j] = min(hi, j + 1) - max(lo, j)
-    else:
-        centres = np.clip((np.arange(new) + 0.5) * scale - 0.5, 0, size - 1)
-        left = np.minimum(centres.astype(int), max(size - 2, 0))
-        weights[np.arange(new), left] = 1 - (centres - left)
-        if size > 1:
-            weights[np.arange(new), left + 1] = centres - left
-    running = np.round(weights.cumsum(1) / weights.sum(1, keepdims=True) * _WEIGHT_SUM)
-    whole = np.diff(running, axis=1, prepend=0)  # rounding the running sum keeps every weight >= 0 and their total
-    return torch.from_numpy(whole.astype(np.float32))
+    """Weights [new, size] of the filter that a device has in front of its network, whole numbers."""
+    return torch.from_numpy(filters.matrix(size, new).copy())
 
 
 def resize(images: Images, resolution: int) -> Images:
-    """uint8 [N, H, W, 3] at `resolution` x `resolution`, the same bits on every machine (whole-number filter).
-
-    This is the preprocessing of a deployed network whose resolution is not that of the prepared images.
-    """
+    """uint8 [N, H, W, 3] at `resolution` x `resolution`: the bits that the operator `Resize` gives on the device."""
     if images.shape[1:3] == (resolution, resolution):
         return images
     parts = [_resized(images[i : i + 256], resolution).to(torch.uint8) for i in range(0, len(images), 256)]
@@ -57,7 +39,7 @@ def _resized(images: Images, resolution: int) -> Tensor:
     if (height, width) == (resolution, resolution):
         return planes
     sums = _filter(height, resolution) @ planes @ _filter(width, resolution).T
-    return sums.add_(_WEIGHT_SUM**2 / 2).mul_(1 / _WEIGHT_SUM**2).floor_()
+    return sums.add_(filters.ONE**2 / 2).mul_(1 / filters.ONE**2).floor_()
 
 
 def to_input(images: Images, resolution: int) -> Tensor:

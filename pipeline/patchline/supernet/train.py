@@ -18,6 +18,7 @@ from patchline.config import TrainSupernetParams
 from patchline.data.parts import part
 from patchline.data.prepared import Manifest, Split
 from patchline.errors import UserError
+from patchline.network import filters
 from patchline.progress import track
 from patchline.supernet import checkpoint
 from patchline.supernet.architecture import Architecture
@@ -126,6 +127,7 @@ def train_supernet(
 def checkpoint_folder(root: Path, params: TrainSupernetParams, seed: int, manifest: Manifest) -> Path:
     """Where a run with these parameters, this data and this code keeps its state."""
     code = [path for path in Path(__file__).parent.glob("*.py") if path.name not in NOT_TRAINING]
+    code.append(Path(filters.__file__))
     data = {name: manifest.hashes[name] for name in ("train", "val")}
     return root / checkpoint.run_key([params.model_dump(), seed], data, *code)
 

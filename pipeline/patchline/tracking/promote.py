@@ -126,20 +126,19 @@ def _champion_on_new_data(
 
     from patchline.data.parts import part
     from patchline.data.prepared import load_split
-    from patchline.hil import cases
     from patchline.network import reference, serialize
 
     path = mlflow.artifacts.download_artifacts(f"models:/{current.name}/{current.version}")
     network = serialize.load(Path(path) / "extra_files" / "network.npz")
     test = part(load_split("test", results.root / "data/prepared"), results.params.benchmark.images)
-    images, labels = cases.at_input_size(test.images, network), test.labels
+    images, labels = test.images, test.labels
     shape, outputs = network.tensors[network.input].shape, network.tensors[network.outputs[0]].channels
     if images.shape[1:] != shape or outputs != len(results.classes):
         return None, (
             f"champion version {current.version} reads {shape} and knows {outputs} classes, the test set has "
             f"{images.shape[1:]} and {len(results.classes)}: move the alias by hand if this is meant"
         )
-    logits = reference.run_batch(network, cases.image_input(images))[network.outputs[0]]
+    logits = reference.run_batch(network, network.contract.values_of(images))[network.outputs[0]]
     accuracy = float(np.mean(logits.reshape(len(labels), -1).argmax(axis=1) == labels))
     client.set_model_version_tag(current.name, current.version, tag, repr(accuracy))
     return accuracy, " measured again on the new test set"

@@ -10,20 +10,22 @@ import onnx
 
 from patchline.data.pixels import eight_bit
 from patchline.errors import UserError
+from patchline.network.contract import USUAL, quantisation_of
 from patchline.network.importers.onnx import is_float, read
-from patchline.network.importers.static_qdq import Sample, quantise_static
+from patchline.network.importers.static_qdq import Quantisation, Sample, quantise_static
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png")
 MAX_SAMPLES = 256
 MAX_INPUT_VALUES = 1 << 24
 
 
-def quantise_with_folder(model: Path, folder: Path) -> onnx.ModelProto:
+def quantise_with_folder(model: Path, folder: Path, pixels: tuple[float, float] = USUAL[0]) -> onnx.ModelProto:
     """The int8 QDQ form of the float ONNX `model`: weights per channel, activations asymmetric, ranges by minimum and
     maximum over `folder`.
 
-    The folder holds images (any size; scaled to the model's input, value = pixel / 255, sub-folders included), or .npy
-    files with ready inputs of the model. With images the input is fixed to int8 = pixel - 128. Raises UserError for a
+    The folder holds images (any size; cut and scaled to the model's input; `pixels` are the values that 0 and 255
+    stand for; sub-folders included), or .npy files with ready inputs of the model. With images the input's quantisation
+    is fixed to theirs. Raises UserError for a
     model that is quantised already, an input that is no image, or a folder without usable files.
     """
     proto = read(model)
@@ -32,8 +34,8 @@ def quantise_with_folder(model: Path, folder: Path) -> onnx.ModelProto:
     name, shape = _input_shape(proto, model)
     files = _files(folder)
     arrays = files[0].suffix == ".npy"
-    samples = _arrays(files, shape) if arrays else _images(files, shape, model)
-    return _quantised(proto, name, samples, None if arrays else 1 / 255, model)
+    samples = _arrays(files, shape) if arrays else _images(files, shape, pixels, model)
+    return _quantised(proto, name, samples, None if arrays else quantisation_of(pixels), model)
 
 
 def _input_shape(proto: onnx.ModelProto, model: Path) -> tuple[str, tuple[int, ...]]:
@@ -73,8 +75,8 @@ def _arrays(files: list[Path], shape: tuple[int, ...]) -> Iterator[Sample]:
         yield array.astype(np.float32).reshape(shape)
 
 
-def _images(files: list[Path], shape: tuple[int, ...], model: Path) -> Iterator[Sample]:
-    from PIL import Image
+def _images(files: list[Path], shape: tuple[int, ...], pixels: tuple[float, float], model: Path) -> Iterator[Sample]:
+    from PIL import Image, ImageOps
 
     if len(shape) != 4 or not {shape[1], shape[3]} & {1, 3}:
         raise UserError(f"{model}: its input {list(shape)} is no image: give .npy files with inputs to --calibrate")
@@ -83,22 +85,20 @@ def _images(files: list[Path], shape: tuple[int, ...], model: Path) -> Iterator[
     for path in files:
         try:
             with Image.open(path) as image:
-                pixels = (
-                    eight_bit(image)
-                    .convert("L" if channels == 1 else "RGB")
-                    .resize((width, height), Image.Resampling.BILINEAR)
-                )
+                picture = eight_bit(ImageOps.exif_transpose(image)).convert("L" if channels == 1 else "RGB")
+                fitted = ImageOps.fit(picture, (width, height), Image.Resampling.BOX)
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise UserError(f"{path} is not a readable image ({error}): replace or remove it") from error
-        array = np.asarray(pixels, np.float32).reshape(height, width, channels) / np.float32(255)
+        low, high = np.float32(pixels[0]), np.float32(pixels[1])
+        array = low + np.asarray(fitted, np.float32).reshape(height, width, channels) * ((high - low) / np.float32(255))
         yield (array.transpose(2, 0, 1) if first else array)[None]
 
 
 def _quantised(
-    proto: onnx.ModelProto, name: str, samples: Iterator[Sample], input_scale: float | None, model: Path
+    proto: onnx.ModelProto, name: str, samples: Iterator[Sample], fixed: Quantisation | None, model: Path
 ) -> onnx.ModelProto:
     try:
-        return quantise_static(proto, name, samples, input_scale)
+        return quantise_static(proto, name, samples, fixed)
     except UserError:
         raise
     except Exception as error:  # onnxruntime reports a model that it cannot run in many ways

@@ -14,16 +14,15 @@ from numpy.typing import NDArray
 
 Sample = NDArray[np.float32]
 
-INPUT_ZERO_POINT = -128
-"""Of an input of pixels: with scale 1 / 255, int8 input = pixel - 128 exactly."""
+Quantisation = tuple[float, int]  # scale, zero point
 
 
 def quantise_static(
-    model: onnx.ModelProto, input_name: str, samples: Iterator[Sample], input_scale: float | None
+    model: onnx.ModelProto, input_name: str, samples: Iterator[Sample], fixed: Quantisation | None
 ) -> onnx.ModelProto:
     """The int8 QDQ form of a float `model`; ranges by minimum and maximum over `samples` (as the model takes them).
 
-    With `input_scale` the input is fixed to that scale and zero point -128. Errors are onnxruntime's own.
+    `fixed` is the quantisation of the input, None to find it like all others. Errors are onnxruntime's own.
     """
     from onnxruntime import quantization
     from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -34,9 +33,9 @@ def quantise_static(
             return None if sample is None else {input_name: sample}
 
     extra: dict[str, Any] = {}
-    if input_scale is not None:
-        fixed = {"scale": np.array(input_scale, np.float32), "zero_point": np.array(INPUT_ZERO_POINT, np.int8)}
-        extra = {"TensorQuantOverrides": {input_name: [fixed]}}
+    if fixed is not None:
+        scale, zero_point = np.array(fixed[0], np.float32), np.array(fixed[1], np.int8)
+        extra = {"TensorQuantOverrides": {input_name: [{"scale": scale, "zero_point": zero_point}]}}
     log = logging.getLogger()
     level = log.level
     log.setLevel(logging.ERROR)  # onnxruntime advises steps that are already taken
