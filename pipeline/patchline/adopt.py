@@ -98,9 +98,14 @@ def _last_deps(lines: list[str]) -> int:
 
 
 def _params_yaml(text: str, project: str) -> str:
-    """Own photos as the source, the repository's name as the project's."""
+    """Own photos as the source, the repository's name as the project's, limits wider than the example's."""
     name = re.sub(r"[^A-Za-z0-9._-]", "-", project).lstrip("._-")[:63] or "project"
-    changes: Mapping[str, str] = {r"^project: .*$": f"project: {name}", r"^  source: \S+": "  source: folder"}
+    changes: Mapping[str, str] = {
+        r"^project: .*$": f"project: {name}",
+        r"^  source: \S+": "  source: folder",
+        r"^  sram_budget: \S+": "  sram_budget: 30KB",
+        r"^  max_macs: \S+": "  max_macs: 8M  ",
+    }
     for pattern, replacement in changes.items():
         text, count = re.subn(pattern, replacement, text, count=1, flags=re.MULTILINE)
         if count != 1:
