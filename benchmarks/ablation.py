@@ -131,9 +131,18 @@ def main() -> None:
     )
     cells = [bench.cell(schedule, budget) for budget in args.budgets for schedule in SCHEDULES]
     files.write_csv(args.out / "ablation.csv", [vars(cell) for cell in cells])
-    files.write_text(args.out / "ablation.md", table(cells, args.epochs))
+    page = args.out / "ablation.md"
+    files.write_text(
+        page, with_table(page.read_text(encoding="utf-8") if page.exists() else "", table(cells, args.epochs))
+    )
     files.write_text(args.out / "ablation.svg", render(picture(cells), standalone=True))
     print(table(cells, args.epochs))
+
+
+def with_table(page: str, text: str) -> str:
+    """`page` with `text` in place of all before its first section, which others write."""
+    _, heading, sections = page.partition("\n## ")
+    return text + heading + sections
 
 
 def _entry(cell: Cell) -> str:
