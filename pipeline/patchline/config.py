@@ -189,8 +189,11 @@ def load_params(path: str | Path = "params.yaml") -> Params:
 def check_complete(params: str | Path = "params.yaml", pipeline: str | Path = "dvc.yaml") -> None:
     """Raise UserError where `params` lacks keys that `pipeline` asks for, with the lines to add.
 
-    DVC reads the file itself, without the defaults of this module, and stops at the first key that it misses.
+    DVC reads the file itself, without the defaults of this module, and stops at the first key that it misses. Nothing
+    is asked for where there is no `pipeline`.
     """
+    if not Path(pipeline).exists():
+        return
     content, text = _read(Path(params)), Path(pipeline).read_text(encoding="utf-8")
     asked = set(re.findall(r"\$\{([\w.]+)\}", text))
     for stage in read_yaml(pipeline)["stages"].values():
