@@ -53,6 +53,12 @@ ablation: setup ## best accuracy per SRAM budget with layer, patch and auto sche
 	@dvc repro train_supernet
 	@python benchmarks/ablation.py
 
+.PHONY: ablation-search
+ablation-search: setup ## what the search is worth against random draws at equal cost: docs/ablation.md
+	@patchline fetch-data
+	@dvc repro train_supernet
+	@python benchmarks/search_against_random.py
+
 .PHONY: bench-kernels
 bench-kernels: setup ## what the kernels cost on M4 and M7; STORE=1 stores it and refits the search's latency
 	@python benchmarks/kernels.py $(if $(STORE),--store)

@@ -1,6 +1,6 @@
 """What a schedule is worth: the best accuracy per SRAM budget with layer, patch and auto schedules.
 
-    python benchmarks/ablation.py [--budgets 20KB 30KB 60KB] [--target stm32f412] [--epochs 0] [--out docs]
+    python benchmarks/ablation.py [--budgets 8KB 11KB 24KB] [--target stm32f412] [--epochs 0] [--out docs]
 
 Reads models/supernet.pt and data/prepared (`dvc repro train_supernet`). One supernet and one seed for all cells; each
 cell is a search of its own under that budget. Accuracy is that of the supernet's weights on the validation split, or
@@ -117,7 +117,7 @@ def picture(cells: list[Cell]) -> Chart:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--budgets", nargs="+", type=parse_bytes, default=[20 * 1024, 30 * 1024, 60 * 1024])
+    parser.add_argument("--budgets", nargs="+", type=parse_bytes, default=[8 * 1024, 11 * 1024, 24 * 1024])
     parser.add_argument("--target", default="stm32f412")
     parser.add_argument("--epochs", type=int, default=0, help="fine-tuning per winner; about a minute each")
     parser.add_argument("--out", type=Path, default=Path("docs"))
@@ -134,9 +134,18 @@ def main() -> None:
     )  # fmt: skip
     cells = [bench.cell(schedule, budget) for budget in args.budgets for schedule in SCHEDULES]
     files.write_csv(args.out / "ablation.csv", [vars(cell) for cell in cells])
-    files.write_text(args.out / "ablation.md", table(cells, args.epochs))
+    page = args.out / "ablation.md"
+    files.write_text(
+        page, with_table(page.read_text(encoding="utf-8") if page.exists() else "", table(cells, args.epochs))
+    )
     files.write_text(args.out / "ablation.svg", render(picture(cells), standalone=True))
     print(table(cells, args.epochs))
+
+
+def with_table(page: str, text: str) -> str:
+    """`page` with `text` in place of all before its first section, which others write."""
+    _, heading, sections = page.partition("\n## ")
+    return text + heading + sections
 
 
 def _entry(cell: Cell) -> str:

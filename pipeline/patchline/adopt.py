@@ -130,6 +130,8 @@ def _params_yaml(text: str, project: str, folder: str) -> str:
         r"^  counts: .*$": "  counts: {train: 80, val: 10, test: 10}   # proportions: all photos are used",
         r"^  epochs: .*$": "  epochs: auto                         # as many as make 1,500 steps of a batch",
         r"^  finetune_epochs: .*$": "  finetune_epochs: auto                # as many as make 250 steps of a batch",
+        r"^  sram_budget: \S+": "  sram_budget: 30KB",
+        r"^  max_macs: \S+": "  max_macs: 8M  ",
     }
     for pattern, replacement in changes.items():
         text, count = re.subn(pattern, replacement, text, count=1, flags=re.MULTILINE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -111,9 +112,9 @@ class SearchParams(_Model):
 
     schedule: Literal["layer", "patch", "stream", "auto"] = _choice("auto", "layer", "patch", "stream", "auto")
     input: Literal["pushed", "pulled", "resident"] = _choice("pulled", "pushed", "pulled", "resident")
-    sram_budget: Bytes | None = _field(30 * 1024, _BYTES_ALLOWED, ge=1)
+    sram_budget: Bytes | None = _field(11 * 1024, _BYTES_ALLOWED, ge=1)
     flash_budget: Bytes | None = _field(None, _BYTES_ALLOWED, ge=1)
-    max_macs: Count | None = _field(8_000_000, "a count above 0, or text such as 8M, or null", ge=1)
+    max_macs: Count | None = _field(3_500_000, "a count above 0, or text such as 8M, or null", ge=1)
     max_latency_ms: float | None = _field(None, "milliseconds above 0, or null", gt=0)
     max_extra_macs: float = _field(0.10, "a share from 0 to 1 (0.10 = 10 %)", ge=0, le=1)
     trials: int = _whole(100, 1, 1_000_000)
@@ -149,7 +150,7 @@ class TrackingParams(_Model):
 
 
 class Params(_Model):
-    """The whole of params.yaml; every key has a default, so that a file may name only what it changes."""
+    """The whole of params.yaml. Defaults are for keys that no stage of dvc.yaml asks for: DVC knows none of them."""
 
     project: str = _field(
         "scenes", "a name of letters, digits, '-', '_' and '.'", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
@@ -188,6 +189,39 @@ def load_params(path: str | Path = "params.yaml") -> Params:
         raise UserError("\n  ".join([f"{path} has {count}:", *problems]))
     assert params is not None
     return params
+
+
+def check_complete(params: str | Path = "params.yaml", pipeline: str | Path = "dvc.yaml") -> None:
+    """Raise UserError where `params` lacks keys that `pipeline` asks for, with the lines to add.
+
+    DVC reads the file itself, without the defaults of this module, and stops at the first key that it misses. Nothing
+    is asked for where there is no `pipeline`.
+    """
+    if not Path(pipeline).exists():
+        return
+    content, text = _read(Path(params)), Path(pipeline).read_text(encoding="utf-8")
+    asked = set(re.findall(r"\$\{([\w.]+)\}", text))
+    for stage in read_yaml(pipeline)["stages"].values():
+        asked |= {key for key in stage.get("params", []) if isinstance(key, str)}
+    asked = {key for key in asked if key.split(".")[0] in Params.model_fields}  # `item.target` is no parameter
+    lines = [f"{key}: {json.dumps(_default(key))}" for key in sorted(asked) if not _holds(content, key.split("."))]
+    if lines:
+        raise UserError(
+            "\n  ".join(
+                [f"{params} lacks what {pipeline} asks for; add (a dot is a level, defaults as values):", *lines]
+            )
+        )
+
+
+def _holds(content: Any, keys: list[str]) -> bool:
+    return not keys or (isinstance(content, dict) and keys[0] in content and _holds(content[keys[0]], keys[1:]))
+
+
+def _default(key: str) -> Any:
+    value: Any = Params().model_dump(mode="json")
+    for part in key.split("."):
+        value = value[part]
+    return value
 
 
 def _read(path: Path) -> dict[str, Any]:

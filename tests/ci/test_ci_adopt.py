@@ -94,6 +94,12 @@ def test_no_stage_depends_on_sources_that_are_not_there(repository: Path) -> Non
         assert stage["deps"].count(adopt.VERSION_FILE) == 1, name
 
 
+def test_the_limits_of_the_example_are_not_those_of_other_photos(repository: Path) -> None:
+    adopt.adopt(repository)
+    params = load_params(repository / "params.yaml").search
+    assert (params.sram_budget, params.max_macs) == (30 * 1024, 8_000_000)
+
+
 def test_outside_a_git_repository_it_says_so(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="git init"):
         adopt.adopt(tmp_path)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from patchline.config import Params, load_params, parse_bytes, parse_count
+from patchline.config import Params, check_complete, load_params, parse_bytes, parse_count
 from patchline.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -112,3 +112,27 @@ def test_a_file_that_is_no_mapping(tmp_path: Path, text: str, fragment: str) -> 
 def test_a_missing_file_says_where_to_run(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="patchline init"):
         load_params(tmp_path / "params.yaml")
+
+
+def test_keys_that_dvc_would_miss_are_named_with_their_defaults(tmp_path: Path) -> None:
+    text = (ROOT / "params.yaml").read_text()
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    check_complete(path, ROOT / "dvc.yaml")
+    for gone in ("targets: ", "  trials: ", "  folder: ", "  tolerance: "):
+        text = "".join(line for line in text.splitlines(keepends=True) if not line.startswith(gone))
+    path.write_text(text)
+    with pytest.raises(UserError) as caught:
+        check_complete(path, ROOT / "dvc.yaml")
+    assert str(caught.value).splitlines()[1:] == [  # not promote.tolerance: no stage reads it, so its default holds
+        '  data.folder: "data/raw"',
+        "  search.trials: 100",
+        '  targets: ["stm32f412", "stm32f746"]',
+    ]
+
+
+def test_a_wrong_name_in_the_middle_is_no_other_error(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text("search: 7\n")
+    with pytest.raises(UserError, match=r"search\.trials: 100"):
+        check_complete(path, ROOT / "dvc.yaml")

@@ -98,3 +98,9 @@ def test_search_ignores_where_the_study_is_kept() -> None:
 def test_a_stage_per_board_depends_on_no_other_board(name: str) -> None:
     boards = [dep for dep in STAGES[name]["deps"] if "targets" in dep]
     assert all(dep == "pipeline/patchline/targets/${item.target}.yaml" for dep in boards)
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_is_a_page_and_the_rest_is_the_library(name: str) -> None:
+    lines = (ROOT / STAGES[name]["cmd"].split()[1]).read_text().splitlines()
+    assert len(lines) <= 75

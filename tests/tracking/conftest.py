@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 import subprocess
 from collections.abc import Callable
 from itertools import pairwise
@@ -16,6 +17,7 @@ from patchline.files import hash_file, write_json, write_text
 from patchline.network.builder import NetworkBuilder
 from patchline.network.ir import Network
 from patchline.schedule.plan import Buffer, Flash, Plan, Segment, Sram
+from patchline.tracking import runs
 
 TARGETS = ("stm32f412", "stm32f746")
 STREAMED = 6  # operators of the first segment
@@ -224,13 +226,22 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.fixture(scope="session")
-def write_project_once() -> Callable[..., Path]:
-    """`write_project` for fixtures that serve a whole module."""
-    return write_project
-
-
 @pytest.fixture
 def change() -> Callable[..., Path]:
     """`write_project`, to change the results of a project."""
     return write_project
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with accuracy 0.91 that is tracked once; to be copied, not changed."""
+    root = write_project(tmp_path_factory.mktemp("tracked"))
+    runs.track(root)
+    return root
+
+
+@pytest.fixture
+def tracked(template: Path, tmp_path: Path) -> Path:
+    """A project of its own with a copy of the template's store."""
+    shutil.copytree(template, tmp_path / "p")
+    return tmp_path / "p"

@@ -19,8 +19,9 @@ def command(
     ] = None,
 ) -> None:
     """Lay down the raw data and check them against the committed hash."""
-    from patchline.config import load_params
+    from patchline.config import check_complete, load_params
     from patchline.data import raw
 
+    check_complete()  # the first command of every run: DVC's own message names one key and no value
     done = raw.fetch(load_params().data, package or raw.PACKAGE_FOLDER)
     print(_MESSAGES[done.origin].format(folder=done.folder, hash=done.hash))

@@ -1,21 +1,22 @@
-"""The search: NSGA-II over all choices of a space, memory first, accuracy only for what fits."""
+"""The search: memory first, accuracy only for what fits."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 
-import optuna
-from optuna.trial import FrozenTrial, Trial, TrialState
+import numpy as np
 
 from patchline.config import SearchParams
 from patchline.errors import UserError
 from patchline.progress import track
-from patchline.search.cost import Cost, Limits, candidate_cost, candidate_plan
-from patchline.search.judge import Judge, key_of
+from patchline.search.cost import Cost, Limits, candidate_cost, candidate_plan, surely_breaks
+from patchline.search.draw import Draw, Scored, evolved
+from patchline.search.judge import Judge
+from patchline.search.ledger import Ledger
 from patchline.supernet import Architecture, Space
 from patchline.targets import Target
 
@@ -24,7 +25,7 @@ TRIAL_IMAGES = 1000  # of the validation split, for ranking candidates
 FINALISTS = 6  # best candidates that are judged again on the whole split
 FINAL_RECALIBRATION_IMAGES = 1024
 
-CostOf = Callable[[Architecture], Cost]
+DRAWS = 500  # tried for one trial before the space counts as exhausted
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Candidate:
     arch: Architecture
     cost: Cost
     accuracy: float | None = None
-    trial: int = 0  # when it was first seen, counted over different architectures
+    trial: int = 0  # its number
 
 
 @dataclass(frozen=True)
@@ -47,41 +48,54 @@ class SearchResult:
 
 
 def search(
-    space: Space, classes: int, judge: Judge, target: Target, params: SearchParams, limits: Limits, seed: int,
+    space: Space,
+    classes: int,
+    judge: Judge,
+    target: Target,
+    params: SearchParams,
+    limits: Limits,
+    seed: int,
     image_size: int | None = None,
-) -> SearchResult:  # fmt: skip
+    draw: Draw | None = None,
+) -> SearchResult:
     """Search `space` for the most accurate network within `limits`, architecture and schedule judged together.
 
-    `image_size` is that of the prepared images, which the device brings to the network's resolution.
-
-    With `params.storage` several processes share one study (named after everything that moves the goal) and its trials.
+    A trial is a network whose accuracy was asked for; draws that break a limit cost none. With `params.storage` several
+    processes share one study (named after everything that moves the goal) and its trials. `draw` is what proposes
+    networks (default: children of the best so far). `image_size` is that of the prepared images, which the device
+    brings to the network's resolution.
     Raises UserError, naming the limit that binds and the closest miss, when no candidate fits.
     """
-    seen: dict[str, Candidate] = {}
+    draw = draw or evolved(params.population)
+    ledger = Ledger(params.storage, study_name(space, classes, judge, target, params, limits, seed, image_size))
+    known: dict[int, Candidate] = {}
 
-    def judged(arch: Architecture) -> Candidate:
-        key = key_of(arch)
-        if key not in seen:
+    def read() -> list[Candidate]:
+        for done in ledger.finished():
+            if done.number not in known:
+                cost = candidate_cost(done.arch, target, params, limits, image_size)
+                accuracy = done.accuracy if cost.fits(limits) else None
+                known[done.number] = Candidate(done.arch, cost, accuracy, done.number)
+        return list(known.values())
+
+    for _ in track(_rounds(read, params.trials), f"searching for {target.name}", params.trials):
+        trial = ledger.begin()
+        any_fits, scored = scores(read(), limits)
+        draws = draw(space, classes, scored, np.random.default_rng([seed, trial.number]))
+        for arch in islice(draws, DRAWS):
+            if any_fits and surely_breaks(arch, target, limits, image_size):
+                continue
             cost = candidate_cost(arch, target, params, limits, image_size)
-            value = judge.accuracy(arch, RECALIBRATION_IMAGES, TRIAL_IMAGES) if cost.fits(limits) else None
-            seen[key] = Candidate(arch, cost, value, len(seen))
-        return seen[key]
-
-    study = _study(params, seed, _study_name(space, classes, judge, target, params, limits, seed, image_size))
-    for first in _first_guesses(space):
-        study.enqueue_trial(first, skip_if_exists=True)
-    for _ in track(range(_missing(study, params.trials)), f"searching for {target.name}"):
-        if _missing(study, params.trials) == 0:
-            break  # other processes on the same study did the rest
-        trial = study.ask()
-        candidate = judged(_suggested(space, trial, classes))
-        for name, violation in candidate.cost.violations(limits).items():
-            trial.set_constraint(name, violation)
-        study.tell(trial, [candidate.accuracy or 0.0, candidate.cost.sram_peak_bytes])
+            fits = cost.fits(limits)
+            if (fits or not any_fits) and ledger.claim(trial, arch):
+                accuracy = judge.accuracy(arch, RECALIBRATION_IMAGES, TRIAL_IMAGES) if fits else 0.0
+                ledger.end(trial, accuracy, cost.sram_peak_bytes)
+                break
+        else:
+            ledger.drop(trial)
+            break  # nothing is left to try
     judge.save()
-    for finished in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
-        judged(_recorded(space, finished, classes))  # what other processes found
-    candidates = list(seen.values())
+    candidates = read()
     feasible = [c for c in candidates if c.accuracy is not None]
     if not feasible:
         raise UserError(no_candidate_message(candidates, limits, target.name))
@@ -91,7 +105,17 @@ def search(
             f"{target.name}: {len(feasible)} candidates keep the SRAM limit of {limits.sram:,} bytes by so little that "
             "placing their buffers breaks it: raise search.sram_budget by some hundred bytes"
         )
-    return SearchResult(finalists[0], pareto_candidates(feasible), params.trials, len(feasible), finalists)
+    return SearchResult(finalists[0], pareto_candidates(feasible), len(candidates), len(feasible), finalists)
+
+
+def _rounds(read: Callable[[], list[Candidate]], trials: int) -> Iterator[int]:
+    """Until all processes together have judged `trials` networks, or drawn as many and found none that fits."""
+    while True:
+        known = read()
+        judged = sum(c.accuracy is not None for c in known)
+        if judged >= trials or (not judged and len(known) >= trials):
+            return
+        yield judged
 
 
 def pareto_candidates(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
@@ -124,55 +148,26 @@ def no_candidate_message(candidates: Sequence[Candidate], limits: Limits, target
     )
 
 
-def _study_name(
+def scores(known: Sequence[Candidate], limits: Limits) -> tuple[bool, list[Scored]]:
+    """Whether any of `known` keeps the limits, and what a draw aims at: accuracy, before that the way to the limits."""
+    fitting = [(c.arch, c.accuracy) for c in known if c.accuracy is not None]
+    return bool(fitting), fitting or [(c.arch, -max(c.cost.violations(limits).values())) for c in known]
+
+
+def study_name(
     space: Space, classes: int, judge: Judge, target: Target, params: SearchParams, limits: Limits, seed: int,
-    image_size: int | None,
+    image_size: int | None = None,
 ) -> str:  # fmt: skip
-    """Processes share a study only where they search for the same thing: the name holds all that moves the goal."""
-    asked = [space.name, classes, judge.identity, asdict(limits), params.schedule, params.input, params.max_extra_macs]
-    asked.append(image_size)
-    return f"{target.name}-{seed}-{hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:12]}"
+    """Processes share a study only where they search for the same thing: the name holds all that moves the goal.
 
-
-def _study(params: SearchParams, seed: int, name: str) -> optuna.Study:
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    sampler = optuna.samplers.NSGAIISampler(population_size=params.population, seed=seed)
-    try:
-        return optuna.create_study(
-            study_name=name, storage=params.storage, sampler=sampler,
-            directions=["maximize", "minimize"], load_if_exists=True,
-        )  # fmt: skip
-    except Exception as error:
-        if params.storage is None:
-            raise
-        raise UserError(f"search.storage: {params.storage!r} cannot be opened: {error}") from error
-
-
-def _missing(study: optuna.Study, trials: int) -> int:
-    return max(0, trials - len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))))
-
-
-def _first_guesses(space: Space) -> list[dict[str, int]]:
-    """The largest and the smallest network of every resolution: the corners that random draws rarely meet."""
-    guesses = []
-    for resolution in space.resolutions:
-        for end in (-1, 0):
-            chosen: dict[str, int] = {"resolution": resolution}
-
-            def note(name: str, options: Sequence[int], chosen: dict[str, int] = chosen, end: int = end) -> int:
-                return chosen.setdefault(name, options[end])
-
-            space.choose(note, 2)
-            guesses.append(chosen)
-    return guesses
-
-
-def _suggested(space: Space, trial: Trial, classes: int) -> Architecture:
-    return space.choose(lambda name, options: int(trial.suggest_categorical(name, options)), classes)
-
-
-def _recorded(space: Space, trial: FrozenTrial, classes: int) -> Architecture:
-    return space.choose(lambda name, _: int(trial.params[name]), classes)
+    With a budget for SRAM a candidate runs the fewest MACs that fit it, without one the least memory: the same limit in
+    bytes may so mean two goals.
+    """
+    goal = [
+        asdict(space), classes, judge.identity, asdict(target), asdict(limits), params.schedule, params.input,
+        params.max_extra_macs, params.sram_budget is None, image_size, TRIAL_IMAGES, RECALIBRATION_IMAGES,
+    ]  # fmt: skip
+    return f"{target.name}-{seed}-{hashlib.sha256(json.dumps(goal, default=str).encode()).hexdigest()[:12]}"
 
 
 def _finalists(

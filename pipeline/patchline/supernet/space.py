@@ -64,14 +64,14 @@ class Space:
 
 SMALL = Space(
     "small",
-    resolutions=(64, 80),
+    resolutions=(48, 64, 80),
     stems=(8, 16),
-    heads=(96, 128),
+    heads=(64, 96, 128),
     stages=(
         Stage((8, 16), 2, kernels=(3, 5)),
         Stage((16,), 1, (1,), (3, 5), (2, 3)),
         Stage((24, 32), 2, (1, 2), (3, 5), (3, 4)),
-        Stage((40, 48, 64), 2, (1, 2), (3, 5), (3, 4)),
+        Stage((40, 48, 64), 2, (1, 2, 3), (3, 5), (3, 4)),
     ),
 )
 """Sized for training on two cores in minutes: only the stem and one depthwise run at half the input's resolution."""

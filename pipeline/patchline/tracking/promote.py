@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from patchline.errors import UserError
-from patchline.tracking import state
+from patchline.tracking import lock, state
 from patchline.tracking.registry import (
     CHAMPION,
     champion_version,
@@ -23,8 +21,6 @@ from patchline.tracking.registry import (
 from patchline.tracking.report import amount
 from patchline.tracking.results import Results, TargetResult, load_results
 from patchline.tracking.store import connect, exclusive, store_of
-
-LOCK_WAIT_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -45,8 +41,8 @@ def promote(root: Path, *, dry_run: bool = False) -> list[Decision]:
 
     A challenger must hold every constraint, be bit-exact, and lose no more than promote.tolerance of device accuracy
     against the champion on the same test set. Where the test set has changed, the champion's network is run on the
-    new one first. Judging and moving happen under a lock in the registry, so that two processes, also on different
-    machines, never move the alias on a verdict about a champion that is no longer one.
+    new one first. The alias moves under a lock, and only while the champion is the one of the verdict: two processes,
+    also on different machines, never both win (`lock` says what holds on which store).
     """
     results = load_results(root)
     state.check_fresh(root, results.params.targets)
@@ -62,15 +58,16 @@ def _promote_target(client: Any, results: Results, result: TargetResult, identit
     version = version_of(client, name, identity)
     if version is None:
         raise UserError(f"model {name} has no version of this pipeline state: run `patchline track` first")
-    if dry_run:
-        return judge(client, results, result, name, str(version.version))
-    if champion_version(client, name) is not None:
-        judge(client, results, result, name, str(version.version))  # measures outside the lock what takes long
-    with registry_lock(client, name):
-        decision = judge(client, results, result, name, str(version.version))
-        if decision.moved:
-            client.set_registered_model_alias(name, CHAMPION, version.version)
-    return decision
+    while True:
+        decision = judge(client, results, result, name, str(version.version))  # without the lock: it may take minutes
+        if dry_run or not decision.moved:
+            return decision
+        with suppress(lock.LostError), lock.held(client, name) as check:
+            now = champion_version(client, name)
+            if decision.champion == (None if now is None else str(now.version)):
+                check()
+                client.set_registered_model_alias(name, CHAMPION, version.version)
+                return decision
 
 
 def judge(client: Any, results: Results, result: TargetResult, name: str, version: str) -> Decision:
@@ -142,36 +139,3 @@ def _champion_on_new_data(
     accuracy = float(np.mean(logits.reshape(len(labels), -1).argmax(axis=1) == labels))
     client.set_model_version_tag(current.name, current.version, tag, repr(accuracy))
     return accuracy, " measured again on the new test set"
-
-
-@contextmanager
-def registry_lock(client: Any, name: str) -> Iterator[None]:
-    """Mutual exclusion through the registry: the name of a registered model is unique on every kind of store.
-
-    MLflow has no compare-and-set for an alias. A process that is killed while it holds the lock leaves it behind; it is
-    not broken by age, because its owner may only be slow, but the message says how to.
-    """
-    from mlflow import MlflowException
-
-    lock = f"{name}.promoting"
-    deadline = time.monotonic() + LOCK_WAIT_SECONDS
-    while True:
-        try:
-            client.create_registered_model(
-                lock, description="Held while `patchline promote` decides; gone in a moment."
-            )
-            break
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
-        if time.monotonic() > deadline:
-            raise UserError(
-                f"another promotion of {name} has held the lock for more than {LOCK_WAIT_SECONDS:.0f} s. If it was "
-                f"killed, delete the registered model '{lock}' in the MLflow UI and try again",
-                exit_code=3,
-            )
-        time.sleep(0.2)
-    try:
-        yield
-    finally:
-        client.delete_registered_model(lock)

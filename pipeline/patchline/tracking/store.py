@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from patchline.errors import UserError
+from patchline.tracking import location
 from patchline.tracking.state import store_root
 
 LOCAL_SERVER = "http://127.0.0.1:5000"
@@ -34,7 +35,7 @@ class Store:
     @property
     def database(self) -> Path:
         """The file of a local store."""
-        return Path(self.uri.removeprefix("sqlite:///")).absolute()
+        return sqlite_file(self.uri)
 
     @property
     def exists(self) -> bool:
@@ -73,6 +74,11 @@ class Store:
         return f"{self.web}/#/compare-runs?runs={runs}&experiments={experiments}&workflowType=machine_learning"
 
 
+def sqlite_file(uri: str) -> Path:
+    """The file behind `uri`, which starts with sqlite:///."""
+    return Path(uri.removeprefix("sqlite:///")).absolute()
+
+
 def store_of(root: Path) -> Store:
     """The store of the project in `root`."""
     home = store_root(root)
@@ -102,8 +108,11 @@ def exclusive(store: Store) -> Iterator[None]:
 
 
 def select(store: Store) -> None:
-    """Make `store` the default of MLflow's own functions in this process."""
+    """Make `store` the default of MLflow's own functions in this process; one that was moved or copied is mended."""
     import mlflow
+
+    if store.local and (done := location.follow(store.database)) is not None:
+        print(done, file=sys.stderr, flush=True)
 
     before = os.environ.get("MLFLOW_TRACKING_URI")
     mlflow.set_tracking_uri(store.uri)
@@ -159,9 +168,9 @@ def experiment_id(store: Store, client: Any, name: str) -> str:
     if found is not None:
         return found
     # Without a location a local store would put artifacts below the current folder, wherever that is.
-    location = (store.database.parent / "mlartifacts").as_uri() + "/" + quote(name) if store.local else None
+    place = (store.database.parent / location.ARTIFACTS).as_uri() + "/" + quote(name) if store.local else None
     try:
-        return str(client.create_experiment(name, artifact_location=location))
+        return str(client.create_experiment(name, artifact_location=place))
     except MlflowException:  # another process was faster
         found = find_experiment(client, name)
         if found is None:
