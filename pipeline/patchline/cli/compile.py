@@ -86,10 +86,9 @@ def _load(model: Path, calibrate: Path | None) -> Network:
         return load_network(model)
     if model.suffix.lower() != ".onnx":
         raise UserError(f"--calibrate quantises float .onnx models; {model} is of another kind")
-    from patchline.network.importers.calibrate import quantise_with_folder
-    from patchline.network.importers.onnx import from_onnx
+    from patchline.network.importers.calibrate import calibrated
 
-    return from_onnx(quantise_with_folder(model, calibrate), model.stem)
+    return calibrated(model, calibrate)
 
 
 def _show(network: Network, result: dict[str, Any], sources_only: bool) -> None:
