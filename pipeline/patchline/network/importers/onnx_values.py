@@ -91,8 +91,8 @@ class Pending:
 
     `emit(scale, zero_point, (low, high))` appends the operator. `function` is set for an elementwise function of the
     quantised tensor `source`, which further functions can join. `natural` is the scale and zero point to take where the
-    graph ends without quantising (sigmoid, softmax). `scaled(gain, shift)` is gain * this + shift, per channel. `averaged`
-    is what this is a plain mean of: a mean of it is a mean of that.
+    graph ends without quantising (sigmoid, softmax). `scaled(gain, shift)` is gain * this + shift, per channel.
+    `averaged` is what this is a plain mean of: a mean of it is a mean of that.
     """
 
     node: str
