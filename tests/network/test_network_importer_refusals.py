@@ -101,6 +101,17 @@ def test_what_stands_behind_a_refused_onnx_node_is_checked(onnx_model, tmp_path)
     assert [p.split(": ")[0].split()[1] for p in found] == ["(Sin)", "(Conv)", "(Cos)", "(Conv)", "(Erf)"]
 
 
+def test_a_refused_operator_that_makes_no_image_brings_no_other_down(tflite_model) -> None:
+    """A Tile to five dimensions, as detectors have it before their boxes."""
+    m = tflite_model()
+    x = m.tensor([1, 4, 4, 3], 0.04, -11)
+    y = m.op("TILE", [x], m.tensor([1, 4, 4, 5, 3], 0.05, 3))
+    shape = m.constant(np.array([1, 80, 3], np.int32))
+    y = m.op("ABS", [m.op("RESHAPE", [y, shape], m.like(y, [1, 80, 3]), "ReshapeOptions")], m.like(y, [1, 80, 3]))
+    found = problems_of(lambda: from_tflite(m.finish([x], [y])))
+    assert [p.split(": ")[0].split()[1] for p in found] == ["(TILE)", "(ABS)"]
+
+
 @pytest.mark.parametrize("places", [*((i,) for i in range(9)), (1, 5), (0, 3, 7)])
 def test_a_refused_tflite_operator_brings_no_other_down(tflite_model, places: tuple[int, ...]) -> None:
     found = problems_of(lambda: from_tflite(small_tflite(tflite_model, places)))

@@ -142,6 +142,17 @@ def test_means(onnx_model, tmp_path, axes: list[int], keep: int) -> None:
     assert network.tensors[network.outputs[0]].channels == 6
 
 
+@pytest.mark.parametrize("keep", [0, 1])
+@pytest.mark.parametrize("order", [(3, 2), (2, 3)])
+def test_a_mean_of_a_mean_is_one_mean(onnx_model, tmp_path, order: tuple[int, int], keep: int) -> None:
+    """onnxruntime leaves the value between them in float."""
+    m = onnx_model([1, 3, 6, 7], opset=18)
+    first = m.op("ReduceMean", m.conv("x", 3, 6), m.constant(np.array([order[0]])), keepdims=keep)
+    second = m.op("ReduceMean", first, m.constant(np.array([order[1] if keep else 2])), keepdims=keep)
+    network = agree(m.quantised(tmp_path, m.dense(m.op("Flatten", second), 6, 4)), 20)
+    assert [type(op) for op in network.ops] == [Conv, GlobalPool, Conv]
+
+
 def test_flattened_maps_keep_their_order(onnx_model, tmp_path) -> None:
     m = onnx_model([1, 3, 5, 6])
     a = m.conv("x", 3, 4)

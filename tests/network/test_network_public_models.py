@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from patchline.errors import UserError
 from patchline.network import reference
 from patchline.network.importers import load_network
 from patchline.network.ir import Pad
@@ -34,3 +35,14 @@ def test_twenty_random_images(run_tflite, name: str, macs: int, shape: tuple[int
         want = np.rint(want / np.float32(output.scale) + output.zero_point)
     got = reference.run_batch(network, images)[output.name]
     assert np.array_equal(got.reshape(20, -1), want.reshape(20, -1))
+
+
+def test_a_model_whose_operators_have_only_the_new_field_is_refused_by_their_names() -> None:
+    path = MODELS / "hps_model_2022_01_05_89ops.tflite"
+    if not path.exists():
+        pytest.skip(f"{path.name} is not at hand")
+    with pytest.raises(UserError) as caught:
+        load_network(path)
+    problems = str(caught.value).split("\n  - ")[1:]
+    kinds = [problem.split(": ")[0].split("(")[-1].rstrip(")") for problem in problems]
+    assert len(kinds) == 12 and set(kinds) == {"STRIDED_SLICE", "CONCATENATION"}

@@ -146,10 +146,9 @@ def _imported(model: Path, calibrate: Path | None, pixels: tuple[float, float] |
     if model.suffix.lower() != ".onnx":
         raise UserError(f"--calibrate quantises float .onnx models; {model} is of another kind")
     from patchline.network.contract import USUAL
-    from patchline.network.importers.calibrate import quantise_with_folder
-    from patchline.network.importers.onnx import from_onnx
+    from patchline.network.importers.calibrate import calibrated
 
-    return from_onnx(quantise_with_folder(model, calibrate, pixels or USUAL[0]), model.stem)
+    return calibrated(model, calibrate, pixels or USUAL[0])
 
 
 def _show(network: Network, result: dict[str, Any], sources_only: bool) -> None:

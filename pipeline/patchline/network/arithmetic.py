@@ -7,6 +7,7 @@ a real multiplier s < 0.5 (larger ones shift the accumulator left first) this is
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +43,7 @@ def single_requant(real: NDArray[np.float64] | list[float] | float) -> Requant:
     return Requant(multipliers, shifts, "single")
 
 
-def largest_sum(weights: Int64Array, bias: Int64Array, input_zero: int) -> Int64Array:
+def largest_sum(weights: Int64Array, bias: NDArray[Any], input_zero: int) -> NDArray[Any]:
     """No partial sum of a channel is larger in magnitude, whatever the input, with the zero point folded into the bias
     (bias - z_x * sum(w), then w * x for x in -128..127). `weights` are [channels, ...]; it must stay below 2^31."""
     rows = weights.reshape(len(weights), -1)

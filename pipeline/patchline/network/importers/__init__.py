@@ -13,7 +13,7 @@ SUFFIXES = (".onnx", ".tflite", ".npz", ".json")
 def load_network(spec: str | Path) -> Network:
     """The network in the file `spec`: .onnx (int8, QDQ), .tflite (int8), .npz (Patchline) or .json (MCUNet, OFA).
 
-    Raises UserError, with every offending node, for what cannot be read or converted.
+    Raises UserError for what cannot be read or converted, with all nodes that are in the way in one message.
     """
     path = Path(spec)
     suffix = path.suffix.lower()

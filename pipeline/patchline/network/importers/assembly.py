@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from patchline.network import arithmetic, fixedpoint, validate
-from patchline.network.importers.problems import OrderError, UnsupportedError
+from patchline.network.importers.problems import AGAIN, OrderError, UnsupportedError
 from patchline.network.importers.views import Spatial, View, image, spatial
 from patchline.network.ir import Conv, Depthwise, Int8Array, Network, Op, Requant, Softmax, Tensor
 
@@ -110,9 +110,9 @@ def cleaned(name: str) -> str:
 def check_quantisation(scale: float, zero_point: int) -> None:
     """Raise UnsupportedError for a scale or zero point that no int8 tensor can have."""
     if not np.isfinite(scale) or not 1e-30 < scale < 1e30:
-        raise UnsupportedError(f"has the scale {scale}", "quantise the model again")
+        raise UnsupportedError(f"has the scale {scale}", AGAIN)
     if not -128 <= zero_point <= 127:
-        raise UnsupportedError(f"has the zero point {zero_point} outside int8", "quantise the model again")
+        raise UnsupportedError(f"has the zero point {zero_point} outside int8", AGAIN)
 
 
 def table_of(function: Function, scale: float, zero: int, out_scale: float, out_zero: int) -> Int8Array:
@@ -156,8 +156,8 @@ def check_range(largest: NDArray[np.float64] | float, requant: Requant) -> None:
     int32, left shift included."""
     if np.any(largest * 2.0 ** np.maximum(requant.shifts, 0) >= 2.0**31):
         raise UnsupportedError(
-            "its sums could overflow 32 bits",
-            "the output scale is far too small for these weights, or the layer has too many inputs: quantise again",
+            "its sums could overflow 32 bits (too many inputs, or an output scale far too small for its weights)",
+            AGAIN,
         )
 
 
@@ -172,7 +172,7 @@ def emit_convolution(
             "its weights minus their zero point do not fit int8", "quantise weights symmetrically (QInt8)"
         )
     if bias.min(initial=0) < -(2**31) or bias.max(initial=0) >= 2**31:
-        raise UnsupportedError("its bias does not fit 32 bits", "quantise the model again")
+        raise UnsupportedError("its bias does not fit 32 bits", AGAIN)
     by_channel = weights.transpose(2, 0, 1) if depthwise else weights
     check_range(arithmetic.largest_sum(by_channel, bias, assembly.zero_of(source)).astype(np.float64), requant)
     return assembly.emit(

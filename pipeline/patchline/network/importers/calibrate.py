@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,12 +12,19 @@ import onnx
 from patchline.data.pixels import eight_bit
 from patchline.errors import UserError
 from patchline.network.contract import USUAL, quantisation_of
-from patchline.network.importers.onnx import is_float, read
+from patchline.network.importers.onnx import from_onnx, is_float, read
 from patchline.network.importers.static_qdq import Quantisation, Sample, quantise_static
+from patchline.network.ir import Network
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png")
 MAX_SAMPLES = 256
 MAX_INPUT_VALUES = 1 << 24
+
+
+def calibrated(model: Path, folder: Path, pixels: tuple[float, float] = USUAL[0]) -> Network:
+    """The network of the float ONNX `model`, quantised with the images or arrays in `folder`. Raises UserError, as
+    `quantise_with_folder` and `from_onnx` do; it does not ask for a quantisation that was done here."""
+    return from_onnx(quantise_with_folder(model, folder, pixels), model.stem, calibrated=True)
 
 
 def quantise_with_folder(model: Path, folder: Path, pixels: tuple[float, float] = USUAL[0]) -> onnx.ModelProto:
@@ -31,6 +39,7 @@ def quantise_with_folder(model: Path, folder: Path, pixels: tuple[float, float] 
     proto = read(model)
     if not is_float(proto):
         raise UserError(f"{model} is quantised already: leave --calibrate out")
+    _check_constants(proto, model)
     name, shape = _input_shape(proto, model)
     files = _files(folder)
     arrays = files[0].suffix == ".npy"
@@ -50,6 +59,14 @@ def _input_shape(proto: onnx.ModelProto, model: Path) -> tuple[str, tuple[int, .
         raise UserError(f"{model}: its input has shape {sizes}; export it with a fixed shape and batch 1")
     inputs[0].type.tensor_type.shape.dim[0].dim_value = 1
     return inputs[0].name, shape
+
+
+def _check_constants(proto: onnx.ModelProto, model: Path) -> None:
+    """Raise UserError for weights that are no numbers: onnxruntime would only say "scale issue"."""
+    for tensor in proto.graph.initializer:
+        floats = tensor.data_type == onnx.TensorProto.FLOAT and tensor.data_location != onnx.TensorProto.EXTERNAL
+        if floats and not np.all(np.isfinite(onnx.numpy_helper.to_array(tensor))):
+            raise UserError(f"{model}: '{tensor.name}' holds values that are not finite: train or export it again")
 
 
 def _files(folder: Path) -> list[Path]:
@@ -72,6 +89,8 @@ def _arrays(files: list[Path], shape: tuple[int, ...]) -> Iterator[Sample]:
             raise UserError(f"{path} cannot be read ({error}): save it with numpy.save") from error
         if array.size != np.prod(shape):
             raise UserError(f"{path} has shape {array.shape}, the model's input {shape}")
+        if not np.all(np.isfinite(array)):
+            raise UserError(f"{path} holds values that are not finite: replace or remove it")
         yield array.astype(np.float32).reshape(shape)
 
 
@@ -102,5 +121,14 @@ def _quantised(
     except UserError:
         raise
     except Exception as error:  # onnxruntime reports a model that it cannot run in many ways
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"{model}: onnxruntime cannot quantise this model: {first}") from error
+        raise UserError(
+            f"{model}: onnxruntime cannot quantise this model: {_said(error)}; check that it runs in onnxruntime and "
+            "that every value in it stays finite for these inputs, or export it again with opset 17"
+        ) from error
+
+
+def _said(error: Exception) -> str:
+    """The first line of an error's message, or, as some have none, what it is; and where it came from."""
+    message = str(error).strip().splitlines() or [type(error).__name__]
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{message[0]} ({Path(last.filename).name}, {last.name})"

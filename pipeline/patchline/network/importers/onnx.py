@@ -27,8 +27,8 @@ from patchline.network.importers import (
     simplify,
 )
 from patchline.network.importers.assembly import Assembly, cleaned, output_of
-from patchline.network.importers.onnx_values import QUANTISE, Const, Inputs, Node, Pending, Quant, Real, Value
-from patchline.network.importers.problems import OrderError, Problem, UnsupportedError, refuse
+from patchline.network.importers.onnx_values import Const, Inputs, Node, Pending, Quant, Real, Value
+from patchline.network.importers.problems import CALIBRATED, QUANTISE, OrderError, Problem, UnsupportedError, refuse
 from patchline.network.importers.views import View, image_of, layout_of
 from patchline.network.ir import Network, NetworkError
 
@@ -43,10 +43,11 @@ OPERATORS = {
 }
 
 
-def from_onnx(model: str | Path | onnx.ModelProto, name: str | None = None) -> Network:
+def from_onnx(model: str | Path | onnx.ModelProto, name: str | None = None, calibrated: bool = False) -> Network:
     """The network of a quantised ONNX model, given as a file or as a loaded model.
 
-    Raises UserError for a file that cannot be read, and one that lists every node that cannot be converted.
+    `calibrated`: Patchline has quantised it, so that nobody is asked to do that again. Raises UserError for a file that
+    cannot be read, and one that lists every node that cannot be converted.
     """
     if isinstance(model, onnx.ModelProto):
         title, proto = name or model.graph.name or "network", model
@@ -57,7 +58,7 @@ def from_onnx(model: str | Path | onnx.ModelProto, name: str | None = None) -> N
             f"{title}: the model is not quantised (it has no QuantizeLinear). Quantise it to int8 in QDQ form, or give "
             "Patchline a folder of typical images to do it: patchline compile MODEL --calibrate FOLDER"
         )
-    return _Importer(title, proto).run()
+    return _Importer(title, proto, calibrated).run()
 
 
 def read(path: Path) -> onnx.ModelProto:
@@ -89,8 +90,9 @@ def is_float(model: onnx.ModelProto) -> bool:
 class _Importer:
     """State of one import: the values by name, the network so far and the problems."""
 
-    def __init__(self, name: str, model: onnx.ModelProto) -> None:
+    def __init__(self, name: str, model: onnx.ModelProto, calibrated: bool) -> None:
         self.model = model
+        self.hints = CALIBRATED if calibrated else {}
         self.assembly = Assembly(name)
         self.values: dict[str, Value] = {}
         self.problems: list[Problem] = []
@@ -124,7 +126,7 @@ class _Importer:
         return blocks.labelled(network)
 
     def _problem(self, node: str, op: str, why: str, hint: str = "") -> None:
-        self.problems.append(Problem(node or "(unnamed)", op, why, hint))
+        self.problems.append(Problem(node or "(unnamed)", op, why, self.hints.get(hint, hint)))
 
     def _constants(self) -> None:
         for proto in self.model.graph.initializer:

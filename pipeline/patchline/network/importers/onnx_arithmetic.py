@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,6 @@ from patchline.network.importers.onnx_convolutions import affine
 from patchline.network.importers.onnx_values import (
     FULL,
     NOT_QUANTISED,
-    QUANTISE,
     Const,
     Convert,
     Inputs,
@@ -34,7 +34,7 @@ from patchline.network.importers.onnx_values import (
     is_constant,
     real_view,
 )
-from patchline.network.importers.problems import OrderError, UnsupportedError
+from patchline.network.importers.problems import QUANTISE, OrderError, UnsupportedError
 from patchline.network.importers.views import View, unequal
 from patchline.network.ir import Add, Concat, Lookup, Mul
 
@@ -154,27 +154,35 @@ def _joined_functions(
 
 def _with_constant(assembly: Assembly, node: Node, value: Value | None, factor: NDArray, right: bool) -> Value:
     operation = ARITHMETIC[node.op]
-    if node.op == "Add" and isinstance(value, Pending) and value.add_bias and factor.size in (1, value.view.hwc[2]):
-        _check_per_channel(value.view, factor)
-        return value.add_bias(factor.reshape(-1))
-    if factor.size == 1:
+    folds = isinstance(value, Pending) and value.scaled is not None
+    if factor.size == 1 and not folds:
         number = factor.reshape(()).astype(np.float32)
         return function_of(
             assembly, node, value, (lambda x: operation(x, number)) if right else (lambda x: operation(number, x))
         )
-    view = real_view(value)
-    _check_per_channel(view, factor)
-    channel = factor.reshape(-1)
     if node.op == "Div" and not right:
         raise UnsupportedError("division by a tensor is not supported")
-    one, nothing = np.ones_like(channel), np.zeros_like(channel)
-    sign = 1.0 if right else -1.0  # x - c, or c - x
-    if node.op == "Add":
-        return affine(assembly, node, view, one, channel)
-    if node.op == "Sub":
-        return affine(assembly, node, view, sign * one, -sign * channel)
+    view = value.view if isinstance(value, Pending) and folds else real_view(value)
+    _check_per_channel(view, factor)
+    gain, shift = _as_affine(node.op, np.broadcast_to(factor.reshape(-1), (view.hwc[2],)), right)
+    if isinstance(value, Pending) and value.scaled is not None:
+        if not (np.all(np.isfinite(gain)) and np.all(gain) and np.all(np.isfinite(shift))):
+            raise UnsupportedError(
+                "its constants are 0 or not finite", "remove it, or the channels that it switches off"
+            )
+        return value.scaled(gain, shift)
+    return affine(assembly, node, view, gain, shift)
+
+
+def _as_affine(op: str, constant: NDArray[np.float64], right: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(gain, shift) of an operation with a constant on one side, per channel."""
+    one, nothing = np.ones_like(constant), np.zeros_like(constant)
+    if op == "Add":
+        return one, constant
+    if op == "Sub":
+        return (one, -constant) if right else (-one, constant)
     with np.errstate(divide="ignore"):
-        return affine(assembly, node, view, channel if node.op == "Mul" else 1 / channel, nothing)
+        return (constant if op == "Mul" else 1 / constant), nothing
 
 
 def _check_per_channel(view: View, factor: NDArray) -> None:
@@ -182,7 +190,8 @@ def _check_per_channel(view: View, factor: NDArray) -> None:
     shape = (1,) * (len(view.dims) - factor.ndim) + factor.shape
     for dim, size in zip(view.dims, shape, strict=False):
         if size != 1 and (dim != view.whole("C") or size != view.hwc[2]):
-            raise UnsupportedError(
+            kind = OrderError if size == prod(axis.size for axis in dim) else UnsupportedError
+            raise kind(
                 f"a constant of shape {list(factor.shape)} does not vary by channel only", "use one value per channel"
             )
     if len(shape) != len(view.dims):

@@ -16,7 +16,6 @@ from patchline.network.importers.assembly import (
     emit_convolution,
 )
 from patchline.network.importers.onnx_values import (
-    QUANTISE,
     Const,
     Convert,
     Inputs,
@@ -27,7 +26,7 @@ from patchline.network.importers.onnx_values import (
     constant,
     real_view,
 )
-from patchline.network.importers.problems import OrderError, UnsupportedError
+from patchline.network.importers.problems import QUANTISE, OrderError, UnsupportedError
 from patchline.network.importers.views import View, image
 
 
@@ -61,18 +60,42 @@ def sum_of(
 ) -> Pending:  # fmt: skip
     """A convolution that waits for its output scale; `scales` are those of the weights, `bias` in accumulator steps."""
     steps = assembly.scale_of(source) * scales
+    channels_last = weights.ndim == 3
 
     def emit(scale: float, zero_point: int, clamp: tuple[int, int]) -> str:
-        requant = arithmetic.single_requant(steps / scale)
-        ints = np.rint(bias).astype(np.int64)
+        products, ints, real = _within_32_bits(weights, bias, steps, assembly.zero_of(source), scale)
+        requant = arithmetic.single_requant(real / scale)
         return emit_convolution(
-            assembly, node.name, source, weights, ints, requant, window, scale, zero_point, clamp
+            assembly, node.name, source, products, ints, requant, window, scale, zero_point, clamp
         )  # fmt: skip
 
-    def add_bias(real: NDArray[np.float64]) -> Pending:
-        return sum_of(assembly, node, source, weights, scales, bias + real / steps, window, view)
+    def scaled(gain: NDArray[np.float64], shift: NDArray[np.float64]) -> Pending:
+        sign, size = np.sign(gain).astype(np.int64), np.abs(gain)
+        turned = weights * (sign if channels_last else sign.reshape(-1, 1, 1, 1))
+        start = sign * bias + shift / (steps * size)
+        return sum_of(assembly, node, source, turned, scales * size, start, window, view)
 
-    return Pending(node.name, view, emit, add_bias=add_bias)
+    return Pending(node.name, view, emit, scaled=scaled)
+
+
+def _within_32_bits(
+    weights: NDArray[np.int64], bias: NDArray[np.float64], steps: NDArray[np.float64], input_zero: int, scale: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Weights, rounded bias and the real value of one accumulator step, per channel.
+
+    A channel whose weights are nearly 0 has a tiny scale, in which its bias is a huge number. It counts in coarser
+    steps where that changes the output by less than half a step.
+    """
+    if not np.all(np.isfinite(bias)):
+        raise UnsupportedError("its bias is not finite", "export the model again")
+    by_channel = weights.transpose(2, 0, 1) if weights.ndim == 3 else weights
+    ints = np.rint(np.clip(bias, -(2.0**60), 2.0**60))
+    largest = arithmetic.largest_sum(by_channel, ints, input_zero)
+    bits = np.where(largest < 2.0**31, 0, np.ceil(np.log2(np.maximum(largest, 1)) - 30))
+    error = 0.5 * 255 * by_channel[0].size * steps * 2.0**bits / scale
+    factor = 2.0 ** -np.where(error < 0.5, bits, 0)
+    coarse = np.rint(weights * (factor if weights.ndim == 3 else factor.reshape(-1, 1, 1, 1))).astype(np.int64)
+    return coarse, np.rint(ints * factor).astype(np.int64), steps / factor
 
 
 def window_of(

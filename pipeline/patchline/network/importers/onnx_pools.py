@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -98,16 +100,22 @@ def global_average(assembly: Assembly, node: Node, inputs: Inputs, opset: int) -
 
 
 def reduce_mean(assembly: Assembly, node: Node, inputs: Inputs, opset: int) -> Value:
-    view = real_view(inputs[0])
+    value = inputs[0]
+    if isinstance(value, Pending) and value.averaged is not None:
+        source, view = value.averaged, value.view
+    else:
+        source = view = real_view(value)
     given = inputs[1] if len(inputs) > 1 else None
     axes = node.ints("axes", []) if given is None else [int(v) for v in constant(given, "the axes").reshape(-1)]
     rank = len(view.dims)
     if not axes:
         raise UnsupportedError("it averages over everything", "average over height and width only")
-    return _mean_over(assembly, node, view, {axis % rank for axis in axes}, bool(node.int("keepdims", 1)))
+    mean = _mean_over(assembly, node, source, view, {axis % rank for axis in axes}, bool(node.int("keepdims", 1)))
+    return replace(mean, averaged=source)
 
 
-def _mean_over(assembly: Assembly, node: Node, view: View, axes: set[int], keep: bool) -> Pending:
+def _mean_over(assembly: Assembly, node: Node, source: View, view: View, axes: set[int], keep: bool) -> Pending:
+    """The mean of `source` along the axes that `view` of it has lost already, and along `axes` of `view`."""
     letters = {axis.letter for i in axes for axis in view.dims[i]}
     if "C" in letters or not all(view.dims[i] == view.whole(letter) for i in axes for letter in view.letters(i)):
         raise OrderError("it averages over channels or parts of an axis", "average over height and width only")
@@ -116,10 +124,10 @@ def _mean_over(assembly: Assembly, node: Node, view: View, axes: set[int], keep:
     dims = [() if i in axes else dim for i, dim in enumerate(view.dims)]
     out = View("", hwc, tuple(dim for i, dim in enumerate(dims) if keep or i not in axes))
     if hwc[:2] == (1, 1):
-        return _global_mean(assembly, node, view, out)
-    kernel = (height if "H" in letters else 1, width if "W" in letters else 1)
+        return _global_mean(assembly, node, source, out)
+    kernel = (source.hwc[0] // hwc[0], source.hwc[1] // hwc[1])
     window = WindowPair(kernel, (1, 1), (0, 0), (hwc[0], hwc[1]))
-    return _mean(assembly, node, view.tensor, window, np.arange(1, kernel[0] * kernel[1] + 1), out)
+    return _mean(assembly, node, source.tensor, window, np.arange(1, kernel[0] * kernel[1] + 1), out)
 
 
 OPERATORS: dict[str, Convert] = {

@@ -23,7 +23,7 @@ from patchline.network.importers.onnx_values import (
     constant,
     is_constant,
 )
-from patchline.network.importers.problems import UnsupportedError
+from patchline.network.importers.problems import AGAIN, UnsupportedError
 
 ATTRIBUTES = {
     "QuantizeLinear": ("axis", "block_size", "output_dtype", "precision", "saturate"),
@@ -44,7 +44,7 @@ def _parameters(node: Node, inputs: Inputs) -> tuple[NDArray[np.float64], NDArra
         raise UnsupportedError("its zero point is not a constant")
     zero = np.atleast_1d(given.array).ravel()
     if zero.size != scale.size or scale.size == 0:
-        raise UnsupportedError(f"it has {scale.size} scales and {zero.size} zero points", "quantise the model again")
+        raise UnsupportedError(f"it has {scale.size} scales and {zero.size} zero points", AGAIN)
     _check_type(zero.dtype)
     return scale, zero.astype(np.int64), zero.dtype
 
@@ -148,7 +148,7 @@ def dequantize(assembly: Assembly, node: Node, inputs: Inputs, opset: int) -> Va
         if value.array.dtype not in (np.int8, np.uint8, np.int32):
             raise UnsupportedError(f"weights are stored as {value.array.dtype}", "quantise weights to int8")
         if not np.all(np.isfinite(scale) & (scale > 0)):
-            raise UnsupportedError("a scale is not a positive number", "quantise the model again")
+            raise UnsupportedError("a scale is not a positive number", AGAIN)
         axis = _axis(node, value.array.ndim) if scale.size > 1 else 0
         if scale.size > 1 and (axis >= value.array.ndim or value.array.shape[axis] != scale.size):
             raise UnsupportedError(f"{scale.size} scales do not fit a tensor of shape {value.array.shape}")
@@ -160,7 +160,7 @@ def dequantize(assembly: Assembly, node: Node, inputs: Inputs, opset: int) -> Va
         tensor = assembly.input or assembly.add_input("input", value.view.hwc, *target)
         value = Quant(value.view.named(tensor), value.unsigned)
     if (assembly.scale_of(value.view.tensor), assembly.zero_of(value.view.tensor)) != target:
-        raise UnsupportedError("its scale or zero point differs from the QuantizeLinear before it", "quantise again")
+        raise UnsupportedError("its scale or zero point differs from the QuantizeLinear before it", AGAIN)
     return Real(value.view)
 
 

@@ -10,11 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from patchline.network.importers.assembly import Assembly, Function, check_quantisation
-from patchline.network.importers.problems import UnsupportedError
+from patchline.network.importers.problems import AGAIN, QUANTISE, UnsupportedError
 from patchline.network.importers.views import View
 
 NOT_QUANTISED = "its result is used without a QuantizeLinear / DequantizeLinear pair"
-QUANTISE = "quantise the whole model (onnxruntime: quant_pre_process, then quantize_static with QuantFormat.QDQ)"
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,8 @@ class Pending:
 
     `emit(scale, zero_point, (low, high))` appends the operator. `function` is set for an elementwise function of the
     quantised tensor `source`, which further functions can join. `natural` is the scale and zero point to take where the
-    graph ends without quantising (sigmoid, softmax). `add_bias` takes a constant that is added per channel.
+    graph ends without quantising (sigmoid, softmax). `scaled(gain, shift)` is gain * this + shift, per channel.
+    `averaged` is what this is a plain mean of: a mean of it is a mean of that.
     """
 
     node: str
@@ -103,13 +103,14 @@ class Pending:
     source: str = ""
     function: Function | None = None
     natural: tuple[float, int] | None = None
-    add_bias: Callable[[NDArray[np.float64]], Pending] | None = None
+    scaled: Callable[[NDArray[np.float64], NDArray[np.float64]], Pending] | None = None
+    averaged: View | None = None
     is_input: bool = False  # the model's float input
     guessed: bool = False  # stands for the result of a refused node
 
     def clamped(self, low: float, high: float) -> Pending:
         lower = min(max(self.low, low), high)
-        return replace(self, low=lower, high=max(min(self.high, high), lower), natural=None, add_bias=None)
+        return replace(self, low=lower, high=max(min(self.high, high), lower), natural=None, scaled=None, averaged=None)
 
     def quantised(self, scale: float, zero_point: int) -> View:
         """Emit the operator with this output quantisation."""
@@ -118,7 +119,7 @@ class Pending:
         try:
             return self.view.named(self.emit(scale, zero_point, (low, high)))
         except ValueError as error:
-            refusal = UnsupportedError(f"it cannot be quantised so: {error}", "quantise again")
+            refusal = UnsupportedError(f"it cannot be quantised so: {error}", AGAIN)
             refusal.node = self.node
             raise refusal from error
         except UnsupportedError as error:

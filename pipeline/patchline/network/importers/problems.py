@@ -10,6 +10,17 @@ SHOWN = 40
 """Problems listed in full; a model with more has one cause that repeats."""
 
 
+QUANTISE = "quantise the whole model (onnxruntime: quant_pre_process, then quantize_static with QuantFormat.QDQ)"
+AGAIN = "quantise the model again"
+"""Hints about the quantisation; where Patchline quantised the model itself, `CALIBRATED` has others in their place."""
+
+CALIBRATED = {
+    QUANTISE: "calibration gives it no scale: replace the operator, or end the model before it",
+    AGAIN: "give --calibrate images (or arrays) that are typical of what the model will see; if they are, its weights "
+    "or values reach too far for 8 bits",
+}
+
+
 class UnsupportedError(Exception):
     """One node cannot be converted: `why`, and what would help.
 

@@ -137,10 +137,12 @@ class _Importer:
     def _guess(self, op: FileOp) -> None:
         """Put tensors of the file's shape and scale in the place of the outputs; unknown are those that have none."""
         for tensor in op.outputs:
-            layout = layout_of(tensor.shape, channels_last=True)
             if tensor.index in self.state.values:
                 continue
+            layout = layout_of(tensor.shape, channels_last=True)
             try:
+                if not layout:
+                    raise UnsupportedError(f"{list(tensor.shape)} is no image")
                 view = image_of(tensor.shape, layout)
                 name = self.state.assembly.guess(tensor.name, view.hwc, tensor.scale, tensor.zero)
                 self.state.values[tensor.index] = Value(view.named(name), tensor.type)
