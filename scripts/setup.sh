@@ -51,7 +51,6 @@ why_no_apt() {
 install_packages() {
   local as_root=()
   [ "$(id -u)" = 0 ] || as_root=(sudo)
-  say "installing Debian packages: $*"
   "${as_root[@]}" apt-get update -q &&
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@"
 }
@@ -70,11 +69,30 @@ if [ ${#missing[@]} -gt 0 ]; then
     echo "These are Debian's names. Install what holds the same, then run this again." >&2
     exit 2
   fi
+  say "installing Debian packages: ${missing[*]}"
   install_packages "${missing[@]}"
 fi
+
+# What tests need comes in the background, beside the Python packages.
+apt_job='' apt_log=''
+finish_apt() {
+  if [ -n "$apt_job" ] && ! wait "$apt_job"; then
+    tail -n 5 "$apt_log" >&2
+    skipped
+  fi
+  rm -f "$apt_log"
+  apt_job=''
+}
+skipped() { echo "note: the tests that need one of these Debian packages will be skipped: ${for_tests[*]}" >&2; }
+trap finish_apt EXIT
 if [ ${#for_tests[@]} -gt 0 ]; then
-  if [ -n "$(why_no_apt)" ] || ! install_packages "${for_tests[@]}"; then
-    echo "note: the tests that need one of these Debian packages will be skipped: ${for_tests[*]}" >&2
+  if [ -n "$(why_no_apt)" ] || { [ "$(id -u)" != 0 ] && ! sudo true; }; then # sudo asks for a password here, if at all
+    skipped
+  else
+    say "installing Debian packages for the tests: ${for_tests[*]}"
+    apt_log=$(mktemp)
+    install_packages "${for_tests[@]}" >"$apt_log" 2>&1 </dev/null &
+    apt_job=$!
   fi
 fi
 [ $fresh = no ] || exit 0
