@@ -7,6 +7,14 @@ cd "$(dirname "$0")/.."
 
 say() { printf '== %s\n' "$*"; }
 
+# The programs that pip puts into .venv are shell scripts that name their folder, and PATH has no quotes.
+case $PWD in
+*[\"\$\`\\:]*)
+  echo "error: no Python environment can lie in $PWD: move this folder to one without \" \$ \` \\ : in its name" >&2
+  exit 2
+  ;;
+esac
+
 # Python 3.11 is what the lock file was made for; a newer one mostly works, an older one does not.
 python_command() {
   local name

@@ -29,8 +29,8 @@ def bare(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def _set_up(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    path = {"PATH": str(folder / "bin")}
+def _set_up(folder: Path, *arguments: str, programs: Path | None = None) -> subprocess.CompletedProcess[str]:
+    path = {"PATH": str(programs or folder / "bin")}
     return subprocess.run([folder / "scripts" / "setup.sh", *arguments], env=path, capture_output=True, text=True)
 
 
@@ -67,6 +67,16 @@ def test_without_apt_one_message_lists_what_to_install(bare: Path) -> None:
     assert "  git\n" not in result.stderr
     assert "  cppcheck\n" not in result.stderr and "  cppcheck\n" in _set_up(bare, "tests").stderr
     assert not (bare / ".venv").exists()
+
+
+@pytest.mark.parametrize("name", ["$(touch PWNED)", "`touch PWNED`", 'a"b', "a:b", "a\\b"])
+def test_a_folder_that_no_environment_can_lie_in_is_refused(bare: Path, name: str) -> None:
+    folder = bare / name
+    shutil.copytree(bare / "scripts", folder / "scripts")
+    result = _set_up(folder, programs=bare / "bin")
+    assert result.returncode == 2
+    assert f"error: no Python environment can lie in {folder}: move this folder to one without" in result.stderr
+    assert not list(bare.rglob("PWNED"))
 
 
 def test_a_finished_set_up_returns_at_once(bare: Path) -> None:
