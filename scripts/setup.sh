@@ -7,6 +7,14 @@ cd "$(dirname "$0")/.."
 
 say() { printf '== %s\n' "$*"; }
 
+# The programs that pip puts into .venv are shell scripts that name their folder, and PATH has no quotes.
+case $PWD in
+*[\"\$\`\\:]*)
+  echo "error: no Python environment can lie in $PWD: move this folder to one without \" \$ \` \\ : in its name" >&2
+  exit 2
+  ;;
+esac
+
 # Python 3.11 is what the lock file was made for; a newer one mostly works, an older one does not.
 python_command() {
   local name
@@ -51,7 +59,6 @@ why_no_apt() {
 install_packages() {
   local as_root=()
   [ "$(id -u)" = 0 ] || as_root=(sudo)
-  say "installing Debian packages: $*"
   "${as_root[@]}" apt-get update -q &&
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@"
 }
@@ -70,11 +77,30 @@ if [ ${#missing[@]} -gt 0 ]; then
     echo "These are Debian's names. Install what holds the same, then run this again." >&2
     exit 2
   fi
+  say "installing Debian packages: ${missing[*]}"
   install_packages "${missing[@]}"
 fi
+
+# What tests need comes in the background, beside the Python packages.
+apt_job='' apt_log=''
+finish_apt() {
+  if [ -n "$apt_job" ] && ! wait "$apt_job"; then
+    tail -n 5 "$apt_log" >&2
+    skipped
+  fi
+  rm -f "$apt_log"
+  apt_job=''
+}
+skipped() { echo "note: the tests that need one of these Debian packages will be skipped: ${for_tests[*]}" >&2; }
+trap finish_apt EXIT
 if [ ${#for_tests[@]} -gt 0 ]; then
-  if [ -n "$(why_no_apt)" ] || ! install_packages "${for_tests[@]}"; then
-    echo "note: the tests that need one of these Debian packages will be skipped: ${for_tests[*]}" >&2
+  if [ -n "$(why_no_apt)" ] || { [ "$(id -u)" != 0 ] && ! sudo true; }; then # sudo asks for a password here, if at all
+    skipped
+  else
+    say "installing Debian packages for the tests: ${for_tests[*]}"
+    apt_log=$(mktemp)
+    install_packages "${for_tests[@]}" >"$apt_log" 2>&1 </dev/null &
+    apt_job=$!
   fi
 fi
 [ $fresh = no ] || exit 0

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-BASICS = ("bash", "cat", "cut", "dirname", "env", "git", "id", "ln", "sha256sum")
+BASICS = ("bash", "cat", "cut", "dirname", "env", "git", "id", "ln", "mktemp", "rm", "sha256sum", "tail")
 
 
 @pytest.fixture
@@ -29,8 +29,8 @@ def bare(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def _set_up(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    path = {"PATH": str(folder / "bin")}
+def _set_up(folder: Path, *arguments: str, programs: Path | None = None) -> subprocess.CompletedProcess[str]:
+    path = {"PATH": str(programs or folder / "bin")}
     return subprocess.run([folder / "scripts" / "setup.sh", *arguments], env=path, capture_output=True, text=True)
 
 
@@ -69,6 +69,16 @@ def test_without_apt_one_message_lists_what_to_install(bare: Path) -> None:
     assert not (bare / ".venv").exists()
 
 
+@pytest.mark.parametrize("name", ["$(touch PWNED)", "`touch PWNED`", 'a"b', "a:b", "a\\b"])
+def test_a_folder_that_no_environment_can_lie_in_is_refused(bare: Path, name: str) -> None:
+    folder = bare / name
+    shutil.copytree(bare / "scripts", folder / "scripts")
+    result = _set_up(folder, programs=bare / "bin")
+    assert result.returncode == 2
+    assert f"error: no Python environment can lie in {folder}: move this folder to one without" in result.stderr
+    assert not list(bare.rglob("PWNED"))
+
+
 def test_a_finished_set_up_returns_at_once(bare: Path) -> None:
     _finished(bare)
     result = _set_up(bare)
@@ -89,11 +99,12 @@ def test_tests_run_without_what_cannot_be_installed(bare: Path, how: str) -> Non
     _finished(bare)
     programs = {"cppcheck": "", "chromium": "", "id": "echo 1000" if how == "no root" else AS_ROOT}
     if how != "no apt":
-        programs["apt-get"] = "exit 100"
+        programs["apt-get"] = "echo E: no network; exit 100"
     _programs(bare, **programs)
     result = _set_up(bare, "tests")
     assert result.returncode == 0
-    assert result.stderr == "note: the tests that need one of these Debian packages will be skipped: qemu-system-arm\n"
+    note = "note: the tests that need one of these Debian packages will be skipped: qemu-system-arm\n"
+    assert result.stderr == ("E: no network\n" if how == "apt fails" else "") + note
 
 
 def test_ci_runs_the_commands_of_the_readme(bare: Path) -> None:

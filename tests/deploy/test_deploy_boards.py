@@ -72,6 +72,7 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
                 registered_model_name=f"m-{name}",
             )
             found[name] = info.model_uri
+    mlflow.set_tracking_uri(None)  # it outlives this module, and other tests name their store by the environment
     return found
 
 

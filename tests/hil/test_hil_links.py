@@ -151,6 +151,21 @@ def test_results_of_several_processes_come_together() -> None:
     assert sorted(stream([Job(counts, (3,)), Job(counts, (2,))], silence_s=30)) == [0, 0, 1, 1, 2]
 
 
+def test_the_programs_main_module_is_not_imported_again(tmp_path) -> None:
+    (tmp_path / "job.py").write_text("def job():\n    yield 5\n")
+    (tmp_path / "main.py").write_text(
+        "print('imported', flush=True)\n"
+        "from job import job\n"
+        "from patchline.hil.isolate import Job, stream\n"
+        "if __name__ == '__main__':\n"
+        "    print(list(stream([Job(job, ())], silence_s=60)))\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(patchline.__file__).parents[1])}
+    command = [sys.executable, tmp_path / "main.py"]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert run.stdout.split() == ["imported", "[5]"]
+
+
 class SleepingBoard(ProcessBoard):
     """An emulator that only sleeps, and does not listen to SIGTERM if it is `stubborn`."""
 

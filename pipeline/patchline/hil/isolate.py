@@ -10,12 +10,13 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from types import FrameType
+from types import FrameType, ModuleType
 from typing import Any
 
 from patchline.errors import UserError
@@ -47,7 +48,8 @@ def stream(jobs: Sequence[Job], *, silence_s: float) -> Generator[Any, None, Non
         for job in jobs:
             receiver, sender = _CONTEXT.Pipe(duplex=False)
             process = _CONTEXT.Process(target=_serve, args=(sender, job, os.getpid()), daemon=True)
-            process.start()
+            with _no_main_module():
+                process.start()
             sender.close()
             running[receiver] = process
         while running:
@@ -97,6 +99,17 @@ def unwind_on_sigterm() -> None:
         raise SystemExit(128 + number)
 
     signal.signal(signal.SIGTERM, leave)
+
+
+@contextmanager
+def _no_main_module() -> Iterator[None]:
+    """A new process imports the program's main module again. Jobs need nothing of it, and MLflow's takes seconds."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _serve(sender: Connection, job: Job, parent: int) -> None:
