@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from patchline.data import load_manifest, load_split
+from patchline.data.parts import part
 from patchline.progress import track
 
 BATCH = 96
@@ -40,8 +41,8 @@ def main() -> None:
     args = parser.parse_args()
 
     torch.manual_seed(1)
-    train, val, manifest = load_split("train"), load_split("val"), load_manifest()
-    images, labels = torch.from_numpy(train.images[: args.images]), torch.from_numpy(train.labels[: args.images])
+    train, val, manifest = part(load_split("train"), args.images), load_split("val"), load_manifest()
+    images, labels = torch.from_numpy(train.images), torch.from_numpy(train.labels)
     model = network(len(manifest.classes)).to(memory_format=torch.channels_last)
     steps = args.epochs * (len(images) // BATCH)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-4)
