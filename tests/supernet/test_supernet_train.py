@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from patchline.config import TrainSupernetParams
 from patchline.supernet import Supernet, checkpoint
-from patchline.supernet.train import learning_rate, train_supernet
+from patchline.supernet.images import batch_indices, passes
+from patchline.supernet.train import AUTO_STEPS, learning_rate, train_supernet
 from tiny import TINY, split
 
 PARAMS = TrainSupernetParams(epochs=2, batch_size=16, learning_rate=0.01)
@@ -35,10 +38,11 @@ def test_it_learns_and_the_seed_decides(tmp_path) -> None:
     assert _same(net, again)
 
 
-@pytest.mark.parametrize("stop", [4, 6, 9])
-def test_an_interrupted_run_ends_with_the_same_result(tmp_path, monkeypatch, stop: int) -> None:
-    monkeypatch.setattr("patchline.supernet.train.CHECKPOINT_SECONDS", 0.0)
-    monkeypatch.setattr("patchline.supernet.train.ROWS_EVERY_STEPS", 2)
+@pytest.mark.parametrize(("stop", "row"), [(4, 2), (6, 2), (9, 2), (8, 4)])
+def test_an_interrupted_run_ends_with_the_same_result(tmp_path, monkeypatch, stop: int, row: int) -> None:
+    """Six steps an epoch: in the last case a row goes over the end of the first."""
+    monkeypatch.setattr("patchline.supernet.train.CHECKPOINT_SECONDS", 0.0 if row == 2 else 1e9)
+    monkeypatch.setattr("patchline.supernet.train.ROWS_EVERY_STEPS", row)
     net, history = _train(tmp_path / "whole")
 
     def interrupt(step: int) -> None:
@@ -49,9 +53,30 @@ def test_an_interrupted_run_ends_with_the_same_result(tmp_path, monkeypatch, sto
         _train(tmp_path / "cut", after_step=interrupt)
     steps: list[int] = []
     resumed, resumed_history = _train(tmp_path / "cut", after_step=steps.append)
-    assert steps[0] > stop - 2, "it must not begin again"
+    assert steps[0] > (stop - 2 if row == 2 else 0), "it must not begin again"
     assert _same(net, resumed)
     assert (history.steps, history.epochs) == (resumed_history.steps, resumed_history.epochs)
+
+
+def test_few_images_are_passed_over_more_often(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("patchline.supernet.train.AUTO_STEPS", 70)
+    auto = PARAMS.model_copy(update={"epochs": "auto"})
+    _, history = train_supernet(auto, 1, 2, split(32), split(32, seed=1), tmp_path, space=TINY)
+    assert history.steps[-1]["step"] == 70  # two steps an epoch
+    assert history.epochs[-1]["epoch"] == 35
+    assert len(history.epochs) <= 20  # a pass over few images is no event
+
+
+@given(st.integers(1, 100_000), st.integers(1, 512), st.integers(1, 3000))
+def test_auto_takes_the_fewest_passes_that_make_the_steps(images: int, batch_size: int, steps: int) -> None:
+    a_pass = len(batch_indices(images, batch_size, 1, 0))
+    epochs = passes("auto", images, batch_size, steps)
+    assert (epochs - 1) * a_pass < steps <= epochs * a_pass
+    assert passes(7, images, batch_size, steps) == 7
+
+
+def test_the_default_takes_three_passes_over_the_scenes() -> None:
+    assert passes("auto", 24_000, 48, AUTO_STEPS) == 3
 
 
 def test_a_killed_process_resumes(tmp_path) -> None:

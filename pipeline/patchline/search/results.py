@@ -63,7 +63,8 @@ def remembered_network(folder: Path, settings: Sequence[Any], make: Callable[[],
     Two boards with the same winner share it, and so does the next run.
     """
     package = Path(__file__).parents[1]
-    code = [Path(__file__).parent / "finetune.py", *sorted((package / "supernet").glob("*.py"))]
+    own = [Path(__file__).parent / "finetune.py", package / "data/parts.py"]
+    code = [*own, *sorted((package / "supernet").glob("*.py"))]
     path = folder / f"{run_key(list(settings), None, *code)}.pt"
     if not path.exists():
         save_static(path, make())

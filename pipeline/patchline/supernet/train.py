@@ -114,7 +114,8 @@ def train_supernet(
             if workers.leads and ((epoch + 1) % judged_every == 0 or step + 1 == total):
                 history.epochs.append({"epoch": epoch + 1, **judge(net, train, val)})
             workers.wait()
-        if (step + 1) % steps_per_epoch == 0 or (now - saved > CHECKPOINT_SECONDS and not sums):
+        # never amid the steps of a row: what they add up to is not in a checkpoint
+        if not sums and ((step + 1) % steps_per_epoch == 0 or now - saved > CHECKPOINT_SECONDS):
             save(step + 1)
             saved = now
         if after_step:
