@@ -160,14 +160,17 @@ def test_the_wheel_runs_in_an_empty_repository(repository: Path, tmp_path: Path)
     env |= {"PATH": path, "DVC_NO_ANALYTICS": "1"}
 
     patchline = tmp_path / "venv/bin/patchline"
-    run(patchline, "init", env=env)
+    photos(repository / "photos")
+    run(patchline, "init", "--photos", "photos", env=env)
     where = run(tmp_path / "venv/bin/python", "-c", "import patchline; print(patchline.__file__)", env=env)
     assert str(site) in where
-    photos(repository / "data/raw")
     shrink(repository / "params.yaml")
-    run("dvc", "add", "-q", "data/raw", env=env)
+    run("dvc", "add", "-q", "photos", env=env)
+    run("git", "add", "-A", env=env)
+    assert not [name for name in run("git", "ls-files", env=env).splitlines() if name.startswith("photos/")]
     run("dvc", "repro", "-q", env=env)
     run("dvc", "status", "-q", env=env)
+    assert "one and the same answer" in run(patchline, "summary", env=env)
     metrics = json.loads((repository / "metrics/stm32f412/benchmark.json").read_text())
     assert metrics["bit_exact_outputs"] == 1.0
     assert (repository / "mlflow.db").exists()
