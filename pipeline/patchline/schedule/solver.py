@@ -40,9 +40,9 @@ FRONT_EXTRA_MACS = 1.0  # the front is shown up to twice the network's MACs
 
 @dataclass(frozen=True)
 class FrontPoint:
-    """An undominated schedule: estimated arena bytes (before placement) against redundant MACs."""
+    """An undominated schedule: bytes against redundant MACs."""
 
-    arena_bytes: int
+    arena_bytes: int  # the bound of its plan, which the placement nearly always reaches
     extra_macs: int
     extra_macs_ratio: float
     options: tuple[Option, ...]
@@ -85,9 +85,12 @@ def solve(
     front = pareto_front(network, kind, input_mode)
     graph = Graph(network)
     allowed = [p for p in front if p.extra_macs_ratio <= max_extra_macs + 1e-9] or [front[-1]]
-    build = _builder(graph, target, kind, input_mode, sram_budget)
+
+    def build(point: FrontPoint) -> Plan:
+        return plan_of(point, graph, target, kind, input_mode, sram_budget)
+
     if sram_budget is None:
-        plan = build(allowed[0])
+        plan = _least_memory(allowed, build)
     else:
         plan = _fewest_macs(allowed, build, sram_budget - static_bytes(network, target) - target.firmware.stack_bytes)
     return Solution(plan, front, time.perf_counter() - started)
@@ -98,12 +101,23 @@ def _fewest_macs(points: Sequence[FrontPoint], build: Callable[[FrontPoint], Pla
     for point in reversed(points):
         if point.arena_bytes <= arena_budget and (plan := build(point)).fits:
             return plan
-    return build(points[0])
+    return _least_memory(points, build)
+
+
+def _least_memory(points: Sequence[FrontPoint], build: Callable[[FrontPoint], Plan]) -> Plan:
+    """`points` run from the least memory to the fewest MACs; where the first is placed badly, the next may need
+    less."""
+    best = build(points[0])
+    for point in points[1:]:
+        if point.arena_bytes >= best.arena_bytes:
+            break
+        best = min(best, build(point), key=lambda plan: plan.arena_bytes)
+    return best
 
 
 def pareto_front(network: Network, kind: Kind, input_mode: InputMode) -> tuple[FrontPoint, ...]:
     """All undominated schedules, from the least memory to the fewest MACs."""
-    costs = SegmentCosts(Graph(network), input_mode, overlap=kind in ("auto", "stream"))
+    costs = SegmentCosts(Graph(network), input_mode, overlaps_of(kind))
     cap = int(FRONT_EXTRA_MACS * network.macs)
     by_end: dict[int, list[Option]] = {}
     for option in costs.all(KINDS[kind]):
@@ -169,14 +183,12 @@ def end_of_block(network: Network, blocks: int) -> int:
     return max(i for i, op in enumerate(network.ops) if op.block in labels[:blocks]) + 1
 
 
-def _builder(
-    graph: Graph, target: Target, kind: Kind, input_mode: InputMode, sram_budget: int | None
-) -> Callable[[FrontPoint], Plan]:
-    def build(point: FrontPoint) -> Plan:
-        segments = [make_segment(graph, o.kind, o.first, o.end, o.tile_rows, o.tile_cols, o.up) for o in point.options]
-        return assemble(graph, target, segments, input_mode, overlap=overlaps_of(kind), sram_budget=sram_budget)
-
-    return build
+def plan_of(
+    point: FrontPoint, graph: Graph, target: Target, kind: Kind, input_mode: InputMode, sram_budget: int | None = None
+) -> Plan:
+    """The plan of a point of the front; `kind` and `input_mode` are those of the front."""
+    segments = [make_segment(graph, o.kind, o.first, o.end, o.tile_rows, o.tile_cols, o.up) for o in point.options]
+    return assemble(graph, target, segments, input_mode, overlap=overlaps_of(kind), sram_budget=sram_budget)
 
 
 def overlaps_of(kind: Kind) -> OverlapMode:
