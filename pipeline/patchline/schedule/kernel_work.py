@@ -147,8 +147,8 @@ def kernel_of(network: Network, op: Op) -> Kernel:
         _, height, width, _ = op.weights.shape
         inputs = height * (-(-width * source.channels // 4) * 4)
         pairs = -(-channels // 2)
-        name = conv_kernel(op, source, output)
-        return Kernel(name, _rule(op.requant, op.clamp), channels, inputs, pairs, 2 * pairs * (inputs + SCALE_BYTES))
+        rule, flash = _rule(op.requant, op.clamp), 2 * pairs * (inputs + SCALE_BYTES)
+        return Kernel(conv_kernel(op, source, output), rule, channels, inputs, pairs, flash)
     if isinstance(op, Depthwise):
         height, width, _ = op.weights.shape
         special = height == width and width in (3, 5, 7) and op.stride[1] in (1, 2)
@@ -162,8 +162,8 @@ def kernel_of(network: Network, op: Op) -> Kernel:
     if isinstance(op, GlobalPool):
         return Kernel("global_pool", _rule(op.requant, op.clamp), channels, 1, channels, 0)
     rule = op.rule if isinstance(op, Add) else "single"
-    flash = 1024 if isinstance(op, Softmax) else 0
-    return Kernel(type(op).__name__.lower(), rule, channels, len(op.inputs), channels, flash)
+    table = 1024 if isinstance(op, Softmax) else 0
+    return Kernel(type(op).__name__.lower(), rule, channels, len(op.inputs), channels, table)
 
 
 def _rule(requant: Requant | None, clamp: tuple[int, int]) -> str:

@@ -106,11 +106,22 @@ class SegmentCosts:
             if "stream" in kinds:
                 options.extend(self._streams(position, end))
             if "layer" in kinds:
-                options.append(self._evaluated("layer", self.cuts[position - 1], end, 1))
+                options.extend(self._evaluated("layer", first, end, 1) for first in self._layer_starts(position))
             if "patch" in kinds and self.mode != "pushed":
                 rivals = [o for o in options if o.first == 0 and o.end == end]
                 options.extend(self._patches(end, rivals))
         return options
+
+    def _layer_starts(self, position: int) -> set[int]:
+        """Cuts from which a layer segment may run to cut number `position`: the one before, and where that would tear
+        a step of two operators apart, the last one in front of the step."""
+        before = self.cuts[position - 1]
+        step = next((s for s in self._layer_steps if s[0] < before < s[1]), (before, before))
+        return {before, max(cut for cut in self.cuts if cut <= step[0])}
+
+    @cached_property
+    def _layer_steps(self) -> tuple[tuple[int, int], ...]:
+        return layer_steps(self.graph, 0, len(self.graph.network.ops))
 
     def _evaluated(self, kind: SegmentKind, first: int, end: int, grid: int) -> Option:
         """Price by building the segment: slower; for layers and patches, of which there are few."""
@@ -175,7 +186,9 @@ class SegmentCosts:
                 if graph.last_use[name] >= end:
                     out_bytes += aligned(tensor.bytes)
             rings = streams.rings(first, end)
-            inside = held.setdefault(id(rings), _Held(self, end, rings))
+            if id(rings) not in held:
+                held[id(rings)] = _Held(self, end, rings)
+            inside = held[id(rings)]
             inside.back_to(first, rows, widths)
             peaks = self._live[first] + out_bytes + inside.most()
             if self.mode != "resident" and graph.fetches_input((first, end)):

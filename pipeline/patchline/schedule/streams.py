@@ -131,6 +131,6 @@ def _latest_read(graph: Graph, op: Op, name: str, latest: np.ndarray) -> np.ndar
     if height == 1:
         return np.full(count, latest[0])
     window = op.rows
-    start = np.arange(count) * window.stride // window.up - window.pad
+    start = np.array([window.first(y) for y in range(count)])
     stop = np.minimum(start + window.kernel - 1, height - 1)
     return np.where((start < height) & (stop >= 0), latest[np.maximum(stop, 0)], -1)
