@@ -4,38 +4,44 @@ python stages/generate.py TARGET -> metrics/<target>/generate.json
 """
 
 from pathlib import Path
-from typing import Any
 
 from patchline import codegen, files, targets
 from patchline.config import load_params
 from patchline.errors import UserError, run_for_target
 from patchline.hil import build, elf
 from patchline.network import serialize
-from patchline.schedule import solve
+from patchline.schedule import best_patch_plan, solve
+from patchline.schedule.limits import Limits
 
 
 def main(name: str) -> None:
     params = load_params().search
     target = targets.load(name)
     network = serialize.load(Path("models") / name / "network.npz")
-    limits: dict[str, Any] = {"input_mode": params.input, "max_extra_macs": params.max_extra_macs}
-    plan = solve(network, target, kind=params.schedule, sram_budget=params.sram_budget, **limits).plan
+    limits = Limits.of(params, target)
+    solution = solve(
+        network, target, kind=params.schedule, input_mode=params.input, max_extra_macs=params.max_extra_macs,
+        sram_budget=params.sram_budget,
+    )  # fmt: skip
+    plan = solution.plan
     if not plan.fits:
-        raise UserError(f"{name}: the network {plan.reason}. Raise search.sram_budget, or let the search run again")
+        reason = solution.why_not("search.max_extra_macs:")
+        raise UserError(f"{name}: the network {reason}. Raise search.sram_budget, or let the search run again")
     folder = codegen.generate(network, plan, target, Path("build") / name)
     linked = elf.load(build.compile_folder(folder))
     sizes = build.check_sizes(linked, plan)
-    budget = min(params.flash_budget or target.flash.size, target.flash.size)
-    if sizes.flash > budget:
-        raise UserError(f"{name}: the firmware takes {sizes.flash} bytes of flash, the limit is {budget} bytes")
+    if sizes.flash > limits.flash:
+        raise UserError(f"{name}: the firmware takes {sizes.flash} bytes of flash, the limit is {limits.flash} bytes")
     files.write_text(Path("models") / name / "plan.json", plan.to_json())
-    # the least that MCUNetV2's kind of plan takes; streamed input cannot be cut into patches
-    patch = None if params.input == "pushed" else solve(network, target, kind="patch", **limits).plan
+    # MCUNetV2's kind of plan at its best; streamed input cannot be cut into patches
+    patch = None if params.input == "pushed" else best_patch_plan(network, target, params.input)
     metrics = {
         "sram_peak_bytes": plan.sram_peak_bytes,
         "activation_peak_bytes": plan.activation_peak_bytes,
+        "arena_bytes": plan.arena_bytes,
         "sram_layer_by_layer_bytes": plan.sram_layer_by_layer_bytes,
         "sram_patch_bytes": patch.sram_peak_bytes if patch else None,
+        "patch_extra_macs_ratio": patch.extra_macs_ratio if patch else None,
         "flash_bytes": sizes.flash,
         "macs": plan.macs,
         "extra_macs_ratio": plan.extra_macs_ratio,
@@ -43,7 +49,8 @@ def main(name: str) -> None:
     }
     files.write_json(f"metrics/{name}/generate.json", {k: v for k, v in metrics.items() if v is not None})
     print(
-        f"{name}: {plan.sram_peak_bytes:,} bytes of SRAM ({plan.sram_layer_by_layer_bytes:,} layer by layer), "
+        f"{name}: {plan.sram_peak_bytes:,} bytes of SRAM ({plan.sram_layer_by_layer_bytes:,} layer by layer): "
+        f"arena {plan.arena_bytes:,} with {plan.activation_peak_bytes:,} of activations; "
         f"{sizes.flash:,} bytes of flash, {plan.macs:,} MACs, {plan.extra_macs_ratio:.1%} of them again"
     )
 

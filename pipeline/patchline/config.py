@@ -114,6 +114,7 @@ class SearchParams(_Model):
     input: Literal["pushed", "pulled", "resident"] = _choice("pulled", "pushed", "pulled", "resident")
     sram_budget: Bytes | None = _field(11 * 1024, _BYTES_ALLOWED, ge=1)
     flash_budget: Bytes | None = _field(None, _BYTES_ALLOWED, ge=1)
+    # executed MACs: those of the network and those that the schedule computes twice
     max_macs: Count | None = _field(3_500_000, "a count above 0, or text such as 8M, or null", ge=1)
     max_latency_ms: float | None = _field(None, "milliseconds above 0, or null", gt=0)
     max_extra_macs: float = _field(0.10, "a share from 0 to 1 (0.10 = 10 %)", ge=0, le=1)

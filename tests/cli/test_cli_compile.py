@@ -147,6 +147,18 @@ def test_a_folder_with_other_files_is_never_deleted(model: Path, tmp_path: Path)
     assert keep.read_text() == "dear"
 
 
+def test_activations_and_what_is_reserved_for_them_are_both_shown(model: Path, tmp_path: Path) -> None:
+    args = (model, "--target", "stm32f746", "-o", tmp_path / "out", "--sources-only")
+    plan_file, shown = tmp_path / "out" / "plan.json", call(*args).stdout
+    plan = load_plan(plan_file)
+    assert plan.arena_bytes > plan.activation_peak_bytes  # kernel scratch
+    lines = {line.split("  ")[0].strip(): line for line in shown.splitlines() if line.strip()}
+    assert f"{plan.activation_peak_bytes / 1024:.1f} KiB" in lines["activation peak"]
+    assert f"{plan.arena_bytes / 1024:.1f} KiB" in lines["arena"]
+    figures = json.loads(call(*args, "--json").stdout)
+    assert figures["arena_bytes"] == plan.arena_bytes
+
+
 def test_a_model_that_cannot_be_compiled_leaves_nothing_behind(tmp_path: Path) -> None:
     out = tmp_path / "out"
     path = float_onnx(tmp_path / "float.onnx")

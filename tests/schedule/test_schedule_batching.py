@@ -10,8 +10,9 @@ from patchline import targets
 from patchline.network.zoo import mobilenet_v2
 from patchline.schedule import layer_plan, solve
 from patchline.schedule.arena import place
-from patchline.schedule.batching import batched, pixel_blocks, rows_of_calls
+from patchline.schedule.batching import batched, rows_of_calls
 from patchline.schedule.geometry import Graph
+from patchline.schedule.kernels import pixel_blocks
 from patchline.schedule.memory import make_segment
 from patchline.schedule.occupancy import Occupancies
 from random_networks import networks

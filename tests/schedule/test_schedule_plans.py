@@ -8,7 +8,7 @@ from patchline.network.builder import NetworkBuilder
 from patchline.schedule import layer_plan, pareto_front, patch_plan, plan_from_dict, solve
 from patchline.schedule.geometry import Graph
 from patchline.schedule.memory import aligned, make_segment
-from patchline.schedule.solver import _builder
+from patchline.schedule.solver import plan_of
 from random_networks import networks
 from walk_plan import walk
 
@@ -30,9 +30,8 @@ def check(network, plan) -> None:
 def test_every_plan_of_the_front_reads_only_what_was_written(network, kind, mode):
     front = pareto_front(network, kind, mode)
     assert front, "the solver always answers"
-    build = _builder(Graph(network), TARGET, kind, mode, None)
     for point in front[:3] + front[-1:]:
-        plan = build(point)
+        plan = plan_of(point, Graph(network), TARGET, kind, mode)
         check(network, plan)
         assert plan.extra_macs == point.extra_macs
 

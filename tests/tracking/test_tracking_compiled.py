@@ -62,8 +62,8 @@ def test_compile_bench_and_track_outside_of_a_project(folder: Path, tmp_path: Pa
     loaded = compiled.load_compiled(folder)
     assert run.metrics == loaded.metrics
     assert {
-        "sram_peak_bytes", "activation_peak_bytes", "sram_layer_by_layer_bytes", "flash_bytes", "macs",
-        "extra_macs_ratio", "instructions", "cycles_est", "latency_ms_est", "stack_bytes", "bit_exact_outputs",
+        "sram_peak_bytes", "activation_peak_bytes", "arena_bytes", "sram_layer_by_layer_bytes", "flash_bytes",
+        "macs", "extra_macs_ratio", "instructions", "cycles_est", "latency_ms_est", "stack_bytes", "bit_exact_outputs",
     } == set(run.metrics)  # fmt: skip
     assert run.metrics["bit_exact_outputs"] == 1.0 and run.metrics["sram_peak_bytes"] == loaded.plan.sram_peak_bytes
     assert "instructions" not in plan_only.metrics and plan_only.metrics["flash_bytes"] == run.metrics["flash_bytes"]

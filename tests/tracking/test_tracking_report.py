@@ -12,9 +12,12 @@ from xml.etree import ElementTree
 
 import pytest
 
+from patchline import targets
+from patchline.config import Params, SearchParams
 from patchline.errors import UserError
+from patchline.search import Cost, Limits
 from patchline.tracking import charts, report, runs
-from patchline.tracking.results import load_results
+from patchline.tracking.results import constraints_of, load_results
 from patchline.tracking.svg import Scale, kb, render
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -24,7 +27,7 @@ def test_constraints_are_judged_one_by_one(project: Path, change) -> None:
     good = load_results(project).targets[0]
     assert good.holds
     assert [c.metric for c in good.constraints] == [
-        "sram_peak_bytes", "flash_bytes", "macs", "extra_macs_ratio", "bit_exact_outputs",
+        "sram_peak_bytes", "flash_bytes", "executed_macs", "extra_macs_ratio", "bit_exact_outputs",
     ]  # fmt: skip
     change(project, bit_exact=0.9995)
     bad = load_results(project).targets[0]
@@ -47,10 +50,21 @@ def test_an_accuracy_near_a_constant_answer_is_warned_of(project: Path, change) 
         assert "0.5000 of these 200" in text
 
 
+@pytest.mark.parametrize(("extra", "holds"), [(0.0, True), (0.0099, True), (0.0101, False)])
+def test_the_limit_on_macs_counts_those_computed_twice(extra: float, holds: bool) -> None:
+    """As the search does: 7.92 M MACs keep the limit of 8 M with 1 % of them again, not with more."""
+    params, metrics = Params(search=SearchParams(max_macs=8_000_000)), {"macs": 7_920_792, "extra_macs_ratio": extra}
+    board = targets.load("stm32f412")
+    found = next(c for c in constraints_of(params, board, metrics) if c.metric == "executed_macs")
+    assert (found.limit, found.holds) == (8_000_000, holds)
+    cost = Cost(1, 1, 7_920_792, round(found.value), 0.0)
+    assert (cost.violations(Limits.of(params.search, board))["executed_macs"] <= 0) == holds
+
+
 def test_a_metric_that_is_missing_breaks_its_constraint(project: Path) -> None:
     (project / "metrics/stm32f412/generate.json").write_text('{"sram_peak_bytes": 100}')
     broken = [c.metric for c in load_results(project).targets[0].constraints if not c.holds]
-    assert broken == ["flash_bytes", "macs", "extra_macs_ratio"]
+    assert broken == ["flash_bytes", "executed_macs", "extra_macs_ratio"]
 
 
 def test_missing_results_name_the_file(project: Path) -> None:
@@ -67,6 +81,17 @@ def test_block_peaks_are_the_plans_maxima(project: Path) -> None:
     assert max(p.before for p in peaks) == result.plan.layer_peak_bytes
     assert [p.kind for p in peaks[:2]] == ["stream", "stream"]
     assert peaks[-1].kind == "layer"
+
+
+def test_a_peer_is_shown_with_what_it_computes_twice(project: Path) -> None:
+    path = project / "metrics/stm32f412/generate.json"
+    figures = json.loads(path.read_text()) | {"sram_patch_bytes": 22_540, "patch_extra_macs_ratio": 0.268}
+    path.write_text(json.dumps(figures))
+    result = load_results(project).targets[0]
+    assert (result.metrics["sram_patch_bytes"], result.metrics["patch_extra_macs_ratio"]) == (22_540, 0.268)
+    ways = {part.label: part.text for part in report._memory_ways(result)}
+    assert ways["Patches as in MCUNetV2 (+26.8% MACs)"] == kb(22_540)
+    assert f"This firmware (+{result.metrics['extra_macs_ratio']:.1%} MACs)" in ways
 
 
 def test_flash_parts_add_up_to_the_linked_size(project: Path) -> None:

@@ -44,8 +44,7 @@ def command(
     from patchline.hil import bench, cases
     from patchline.hil.outcome import RunError
 
-    named = Path(target) if target and target.endswith((".yaml", ".yml")) else target
-    case = cases.load_case(firmware, named, network=network, plan=plan)
+    case = cases.load_case(firmware, target, network=network, plan=plan)
     pixels, labels, source = cases.load_images(images, case.network, count)
     # The pipeline's build/<target> has no network.npz, and nothing may be added to it: it is an output of DVC.
     keep = firmware.is_dir() and not (network or plan) and (firmware / "network.npz").is_file()

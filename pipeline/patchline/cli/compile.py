@@ -37,7 +37,7 @@ def command(
     ] = None,
     kind: Annotated[Kind, typer.Option(help="Schedules to choose from.")] = Kind.auto,
     max_extra_macs: Annotated[float, typer.Option(help="Cap on redundant MACs, 0.03 = 3 %.", min=0.0, max=1.0)] = 0.03,
-    sram: Annotated[str | None, typer.Option(help="SRAM budget, e.g. 64KB: then the fewest MACs that fit.")] = None,
+    sram: Annotated[str | None, typer.Option(help="SRAM budget, e.g. 64KB: the fewest MACs under the cap.")] = None,
     prefix: Annotated[
         str | None,
         typer.Option(help="Begins the model's names in C, e.g. eyes: eyes.h, eyes_model. Default: the model's name."),
@@ -57,23 +57,25 @@ def command(
     from patchline.network import serialize
     from patchline.schedule import solve
 
-    board = targets.load_file(target) if target.endswith((".yaml", ".yml")) else targets.load(target)
+    board = targets.find(target)
     budget = _budget(sram)
     _check_output(output)
     network = _sized(_named(_load(model, calibrate, pixels), name), image_size)
-    plan = solve(
+    solution = solve(
         network, board, kind=kind.value, input_mode=input_mode.value, max_extra_macs=max_extra_macs, sram_budget=budget
-    ).plan
+    )
+    plan = solution.plan
     if not plan.fits:
-        raise UserError(f"{model} does not fit {board.name}: {plan.reason}", exit_code=DOES_NOT_FIT)
+        reason = solution.why_not("--max-extra-macs")
+        raise UserError(f"{model} does not fit {board.name}: {reason}", exit_code=DOES_NOT_FIT)
     codegen.generate(network, plan, board, output, prefix=prefix)
     serialize.save(network, output / "network.npz")
     result: dict[str, Any] = {
         "model": str(model), "target": board.name, "output": str(output), "name": network.name,
         "input": network.contract.to_dict(), "input_mode": plan.input_mode, "macs": plan.macs,
         "extra_macs_ratio": plan.extra_macs_ratio, "activation_peak_bytes": plan.activation_peak_bytes,
-        "layer_peak_bytes": plan.layer_peak_bytes, "sram_peak_bytes": plan.sram_peak_bytes,
-        "weights_bytes": plan.flash.weights,
+        "arena_bytes": plan.arena_bytes, "layer_peak_bytes": plan.layer_peak_bytes,
+        "sram_peak_bytes": plan.sram_peak_bytes, "weights_bytes": plan.flash.weights,
     }  # fmt: skip
     if not sources_only:
         linked = elf.load(build.compile_folder(output))
@@ -171,6 +173,7 @@ def _show(network: Network, result: dict[str, Any], sources_only: bool) -> None:
             "activation peak",
             f"{kib(result['activation_peak_bytes'])}, layer by layer {kib(result['layer_peak_bytes'])}",
         ),
+        ("arena", f"{kib(result['arena_bytes'])}: activations, kernel scratch and what the placement loses"),
         ("SRAM in all", kib(result["sram_peak_bytes"])),
         ("redundant MACs", f"{result['extra_macs_ratio']:.2%}"),
         ("weights", kib(result["weights_bytes"])),

@@ -38,7 +38,7 @@ def command(
     network: Annotated[
         str, typer.Argument(help="mobilenet_v2, an MCUNet / OFA .json, or an int8 .onnx / .tflite file.")
     ],
-    target: Annotated[str, typer.Option(help="The board.")] = "stm32f746",
+    target: Annotated[str, typer.Option(help="Name of the board, or the path of a board file.")] = "stm32f746",
     width: Annotated[float, typer.Option(help="Width multiplier of a built-in network.", min=0.1, max=4.0)] = 1.0,
     resolution: Annotated[int, typer.Option(help="Input size of a built-in network.", min=32, max=1024)] = 224,
     kind: Annotated[Kind, typer.Option(help="Schedules to choose from.")] = Kind.auto,
@@ -47,7 +47,7 @@ def command(
         int | None, typer.Option(help="Blocks run by patch (the stem is one), with --grid.", min=1)
     ] = None,
     max_extra_macs: Annotated[float, typer.Option(help="Cap on redundant MACs, 0.03 = 3 %.", min=0.0, max=1.0)] = 0.03,
-    sram: Annotated[str | None, typer.Option(help="SRAM budget, e.g. 64KB: then the fewest MACs that fit.")] = None,
+    sram: Annotated[str | None, typer.Option(help="SRAM budget, e.g. 64KB: the fewest MACs under the cap.")] = None,
     input_mode: Annotated[Input, typer.Option("--input", help="Where input rows come from.")] = Input.pulled,
     redistribute: Annotated[bool, typer.Option(help="Plan the receptive-field redistributed variant too.")] = False,
     strict: Annotated[bool, typer.Option(help=f"Exit code {DOES_NOT_FIT} when the plan does not fit.")] = False,
@@ -59,7 +59,7 @@ def command(
     from patchline.files import write_text
     from patchline.network import zoo
 
-    board = targets.load(target)
+    board = targets.find(target)
     pinned = _pinned(grid, blocks, kind)
     budget = _budget(sram)
     net = zoo.resolve(network, width, resolution)
@@ -79,7 +79,7 @@ def command(
         from patchline.tracking.svg import render
 
         plan = result["_plan"]
-        chart = memory_per_block(target, plan, tuple(op.block for op in net.ops), budget)
+        chart = memory_per_block(board.name, plan, tuple(op.block for op in net.ops), budget)
         write_text(plot, render(chart, standalone=True))
     if strict and not result["fits"]:
         raise typer.Exit(DOES_NOT_FIT)
@@ -121,6 +121,7 @@ def _solve(
 
     started = time.perf_counter()
     front: tuple[FrontPoint, ...] = ()
+    remedy = ""
     if pinned:
         if mode == "pushed":
             raise UserError("a patch plan reads its input more than once: use --input pulled or resident")
@@ -132,7 +133,7 @@ def _solve(
         plan = layer_plan(net, board, mode, budget)  # type: ignore[arg-type]
     else:
         solution = solve(net, board, kind=kind, input_mode=mode, max_extra_macs=cap, sram_budget=budget)  # type: ignore[arg-type]
-        plan, front = solution.plan, solution.front
+        plan, front, remedy = solution.plan, solution.front, solution.remedy("--max-extra-macs")
     data = plan.to_dict()
     data["front"] = [
         {
@@ -142,6 +143,7 @@ def _solve(
         }
         for p in front
     ]
+    data["remedy"] = remedy
     data["solve_seconds"] = round(time.perf_counter() - started, 4)
     return {**data, "_plan": plan, "_front": front}
 
@@ -191,6 +193,8 @@ def _show(net: Network, plan: Plan, front: tuple[FrontPoint, ...], result: dict[
         )
     if not plan.fits:
         console.print(f"[bold red]does not fit:[/bold red] {plan.reason}")
+        if result["remedy"]:
+            console.print(f"[bold]what would help:[/bold] {result['remedy']}")
 
 
 def kib(size: float) -> str:
@@ -240,14 +244,12 @@ def _totals(plan: Plan, seconds: float) -> Any:
     table.add_row(
         "activation peak", kib(plan.activation_peak_bytes), f"{less:.1f}x less than {kib(plan.layer_peak_bytes)}"
     )
-    parts = (
-        f"scratch, padding {plan.sram.scratch_and_padding} B, static {plan.sram.static} B, stack {plan.sram.stack} B"
-    )
-    table.add_row("SRAM in all", kib(plan.sram_peak_bytes), f"+ {parts}")
     lost = plan.arena_bytes - plan.arena_lower_bound_bytes
-    table.add_row(
-        "arena", f"{plan.arena_bytes} B", "placed at its lower bound" if not lost else f"{lost} B above its lower bound"
-    )
+    placed = "placed at its lower bound" if not lost else f"{lost} B above its lower bound"
+    more = plan.arena_bytes - plan.activation_peak_bytes
+    table.add_row("arena", kib(plan.arena_bytes), f"{more} B more than the activations, {placed}" if more else placed)
+    parts = f"+ static {plan.sram.static} B, stack {plan.sram.stack} B"
+    table.add_row("SRAM in all", kib(plan.sram_peak_bytes), parts)
     table.add_row("redundant MACs", f"{plan.extra_macs_ratio:.2%}", f"{plan.extra_macs / 1e6:.2f}M")
     table.add_row("input read", f"{plan.input_passes:.2f} x", f"{plan.input_bytes_read} B")
     table.add_row("flash (estimate)", kib(plan.flash.total), f"weights {kib(plan.flash.weights)}")

@@ -31,6 +31,7 @@ from patchline.network.ir import (
     Tensor,
     Upsample,
 )
+from patchline.schedule.kernels import conv_kernel
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,21 +135,12 @@ def _summing(
     return _requant(op.requant, op.clamp, output, len(bias), bias, bound)
 
 
-def is_dense(op: Conv, source: Tensor, output: Tensor) -> bool:
-    """One output column and no padding (fully connected, pointwise on 1x1 maps): runs without scratch."""
-    _, kernel_h, kernel_w, _ = op.weights.shape
-    inside = (output.height - 1) * op.stride[0] + kernel_h <= source.height and kernel_w <= source.width
-    return output.width == 1 and tuple(op.pad) == (0, 0) and inside
-
-
 def _conv(op: Conv, inputs: list[Tensor], output: Tensor) -> Lowered:
     channels_out, kernel_h, kernel_w, channels_in = op.weights.shape
     order = layout.conv_order(kernel_h, kernel_w * channels_in)
-    kernel = "pl_conv_window"
-    if is_dense(op, inputs[0], output):
-        kernel, order = "pl_conv_dense", "split"
-    elif (kernel_h, kernel_w) == (1, 1) and tuple(op.pad) == (0, 0):
-        kernel = "pl_conv_pointwise"
+    kernel = conv_kernel(op, inputs[0], output)
+    if kernel == "dense":
+        order = "split"
     requant, arrays = _summing(op, op.weights.astype(np.int64).reshape(channels_out, -1), inputs[0], output)
     weights = Array("int8_t", layout.conv_weights(op.weights, order))
     fields = {
@@ -156,7 +148,7 @@ def _conv(op: Conv, inputs: list[Tensor], output: Tensor) -> Lowered:
         "kernel_h": kernel_h, "kernel_w": kernel_w, "stride": op.stride[1], "order": f"PL_{order.upper()}",
         "input_zero": inputs[0].zero_point,
     }  # fmt: skip
-    return Lowered(kernel, "pl_conv", fields, (weights, *arrays))
+    return Lowered(f"pl_conv_{kernel}", "pl_conv", fields, (weights, *arrays))
 
 
 def _depthwise(op: Depthwise, inputs: list[Tensor], output: Tensor) -> Lowered:

@@ -96,16 +96,17 @@ def _build(network: Network, target: Target, config: DeployConfig, folder: Path)
     from patchline.hil.build import compile_folder
     from patchline.schedule import solve
 
-    plan = solve(
+    solution = solve(
         network,
         target,
         kind=config.schedule,  # type: ignore[arg-type]
         input_mode=config.input,  # type: ignore[arg-type]
         max_extra_macs=config.max_extra_macs,
         sram_budget=config.sram_budget,
-    ).plan
+    )
+    plan = solution.plan
     if not plan.fits:
-        raise DeploymentError(f"the network does not fit {target.name}: {plan.reason}")
+        raise DeploymentError(f"the network does not fit {target.name}: {solution.why_not('max_extra_macs')}")
     source = generate(network, plan, target, folder / "source")
     shutil.copyfile(compile_folder(source), folder / ELF)
     shutil.rmtree(source)

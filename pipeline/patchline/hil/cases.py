@@ -55,7 +55,7 @@ def load_case(
         target = load_plan(plan).target
         if target not in targets.names():
             raise UserError(f"{plan} is for the board {target}: name the board's file with --target")
-    board = targets.load_file(target) if isinstance(target, Path) else targets.load(target)
+    board = targets.find(target)
     folders.append(Path("models") / board.name)
     network = network or _first(folders, "network.npz")
     if network is None:

@@ -37,7 +37,7 @@ class Setup:
     limit_s: float = IMAGE_TIMEOUT_S
 
     def load_target(self) -> targets.Target:
-        return targets.load_file(self.target) if isinstance(self.target, Path) else targets.load(self.target)
+        return targets.find(self.target)
 
     def board(self) -> UnicornBoard:
         return UnicornBoard(

@@ -16,6 +16,7 @@ from patchline.network import arithmetic, filters
 from patchline.network.contract import PIXEL_SCALE, PIXEL_ZERO
 from patchline.network.ir import (
     Add,
+    Concat,
     Conv,
     Depthwise,
     GlobalPool,
@@ -110,6 +111,13 @@ class NetworkBuilder:
         out = replace(source, name=self._tensor_name(), scale=scale, zero_point=-2)
         requant = arithmetic.single_requant(source.scale * factor.scale / scale)
         return self._add(Mul(self._op_name("mul"), (x, gate), out.name, requant, block=self._block), out)
+
+    def concat(self, *inputs: str) -> str:
+        """Channels one behind the other, at the scale of the first."""
+        sources = [self._tensors[name] for name in inputs]
+        out = replace(sources[0], name=self._tensor_name(), channels=sum(t.channels for t in sources))
+        op = Concat(self._op_name("concat"), inputs, out.name, (None,) * len(inputs), block=self._block)
+        return self._add(op, out)
 
     def pool(self, x: str, kind: Literal["average", "max"], kernel: int, stride: int = 1, pad: int = 0) -> str:
         source = self._tensors[x]

@@ -15,6 +15,7 @@ from patchline.schedule.memory import ALIGNMENT, aligned
 from patchline.schedule.plan import Buffer, Overlap
 
 ATTEMPTS = 600
+PATIENCE = (60, ATTEMPTS)  # with fresh starts, then in one go: neither is the better one on all networks
 NO_LIMIT = 1 << 40
 
 
@@ -25,10 +26,21 @@ def place(buffers: Sequence[Buffer], overlaps: Iterable[Overlap], lower_bound: i
     conflicts = _conflicts(buffers, {(o.output, o.input): o.distance for o in overlaps})
     sizes = [aligned(b.bytes) for b in buffers]
     order = sorted(range(len(buffers)), key=lambda i: -sizes[i] * (1 + buffers[i].last_op - buffers[i].first_op))
-    offsets, _ = _fit(sizes, order, set(), conflicts, NO_LIMIT)
-    best, best_size = offsets, _extent(offsets, sizes)
-    rng = random.Random(0)
+    best, _ = _fit(sizes, order, set(), conflicts, NO_LIMIT)
     order = sorted(order, key=lambda i: -sizes[i])
+    for patience in PATIENCE:
+        best = _improved(best, sizes, order, conflicts, lower_bound, patience)
+    return tuple(replace(b, offset=offset) for b, offset in zip(buffers, best, strict=True)), _extent(best, sizes)
+
+
+def _improved(
+    best: list[int], sizes: Sequence[int], order: list[int], conflicts: list[list[tuple[int, int, int]]],
+    lower_bound: int, patience: int,
+) -> list[int]:  # fmt: skip
+    """Offsets that reach less far than `best`, if such are found; a fresh order after every `patience` attempts."""
+    best_size = _extent(best, sizes)
+    rng = random.Random(0)
+    order = list(order)
     high: set[int] = set()
     for attempt in range(ATTEMPTS):
         if best_size <= lower_bound:
@@ -46,10 +58,10 @@ def place(buffers: Sequence[Buffer], overlaps: Iterable[Overlap], lower_bound: i
         position = order.index(failed)
         order.insert(rng.randint(0, position // 2), order.pop(position))
         high ^= {failed if rng.random() < 0.5 else order[rng.randrange(min(len(order), position + 1))]}
-        if attempt % 60 == 59:
+        if attempt % patience == patience - 1:
             order = sorted(order, key=lambda i: -sizes[i] * rng.uniform(0.7, 1.3))
             high = {i for i in order if rng.random() < 0.3}
-    return tuple(replace(b, offset=offset) for b, offset in zip(buffers, best, strict=True)), best_size
+    return best
 
 
 def _extent(offsets: Sequence[int], sizes: Sequence[int]) -> int:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from patchline.network.ir import Conv, Op
 from patchline.schedule.geometry import Graph
-from patchline.schedule.memory import PIXELS_PER_BLOCK
+from patchline.schedule.kernels import pixel_blocks
 from patchline.schedule.occupancy import Occupancies, Occupancy
 from patchline.schedule.plan import Segment
 
@@ -73,14 +73,6 @@ class Choice(NamedTuple):
     rows: int
     cycles: int
     bytes: int
-
-
-def pixel_blocks(columns: int) -> tuple[int, int, int, int]:
-    """Blocks of 4, 3, 2 and 1 pixels that the convolutions walk a row in: 5 pixels end it as 3 + 2, 6 as 3 + 3."""
-    fours, rest = divmod(columns, PIXELS_PER_BLOCK)
-    if fours and rest in (1, 2):
-        return (fours - 1, rest, 2 - rest, 0)
-    return (fours, int(rest == 3), int(rest == 2), int(rest == 1))
 
 
 def rows_of_calls(low: int, high: int, batch: int) -> list[int]:

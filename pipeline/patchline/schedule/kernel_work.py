@@ -25,12 +25,12 @@ from patchline.network.ir import (
     Softmax,
     Window,
 )
-from patchline.schedule.batching import pixel_blocks, rows_of_calls
+from patchline.schedule.batching import rows_of_calls
+from patchline.schedule.kernels import chunks, conv_kernel, output_blocks, pixel_blocks
 from patchline.schedule.plan import Segment
 
 SCALE_BYTES = 8  # bias and multiplier of a channel
 GATHERED = ("depthwise_5", "depthwise_7")  # kernels that gather the columns of a chunk of outputs in scratch
-CHUNK = 16
 
 Terms = tuple[float, ...]
 
@@ -149,12 +149,8 @@ def kernel_of(network: Network, op: Op) -> Kernel:
         _, height, width, _ = op.weights.shape
         inputs = height * (-(-width * source.channels // 4) * 4)
         pairs = -(-channels // 2)
-        name = "window"
-        if op.pad == (0, 0) and output.width == 1:
-            name = "dense"
-        elif op.pad == (0, 0) and height == width == 1:
-            name = "pointwise"
-        return Kernel(name, _rule(op.requant, op.clamp), channels, inputs, pairs, 2 * pairs * (inputs + SCALE_BYTES))
+        rule, flash = _rule(op.requant, op.clamp), 2 * pairs * (inputs + SCALE_BYTES)
+        return Kernel(conv_kernel(op, source, output), rule, channels, inputs, pairs, flash)
     if isinstance(op, Depthwise):
         height, width, _ = op.weights.shape
         special = height == width and width in (3, 5, 7) and op.stride[1] in (1, 2)
@@ -172,8 +168,8 @@ def kernel_of(network: Network, op: Op) -> Kernel:
         name = "resize" if channels != 3 else "resize_2x2" if size == 2 else "resize_rgb"
         return Kernel(name, "single", channels, size * size, channels, 2 * op.up * size)
     rule = op.rule if isinstance(op, Add) else "single"
-    flash = 1024 if isinstance(op, Softmax) else 0
-    return Kernel(type(op).__name__.lower(), rule, channels, len(op.inputs), channels, flash)
+    table = 1024 if isinstance(op, Softmax) else 0
+    return Kernel(type(op).__name__.lower(), rule, channels, len(op.inputs), channels, table)
 
 
 def _rule(requant: Requant | None, clamp: tuple[int, int]) -> str:
@@ -224,36 +220,21 @@ def terms_of_row(kernel: Kernel, strip: Strip, inside: int, height: int) -> Term
 
 def _terms_of_gathering(kernel: Kernel, strip: Strip, inside: int, height: int) -> Terms:
     """As `depthwise_dsp.c` works: chunks of outputs; their columns are gathered, then come blocks of five or three."""
-    chunks = _chunks(strip.columns)
-    needed = sum((outputs - 1) * kernel.stride + height for outputs in chunks)
+    walked = chunks(strip.columns)
+    needed = sum((outputs - 1) * kernel.stride + height for outputs in walked)
     unread = (strip.columns - 1) * kernel.stride + height - strip.read  # beyond the map, on both sides
-    fives = threes = 0
-    for outputs in chunks:
-        left = outputs
-        while left > 0:
-            three = left <= 3 or left == 6
-            threes, fives = threes + three, fives + (not three)
-            left -= 3 if three else 5
+    blocks = [block for outputs in walked for block in output_blocks(outputs)]
+    fives, threes = blocks.count(5), blocks.count(3)
     channels, row_pairs = kernel.channels, (inside + 1) // 2
-    starts, gathered = channels * len(chunks), channels * (needed - unread)
+    starts, gathered = channels * len(walked), channels * (needed - unread)
     return (
-        1, len(chunks), needed, starts, starts * inside, starts * (height - inside), gathered, gathered * inside,
+        1, len(walked), needed, starts, starts * inside, starts * (height - inside), gathered, gathered * inside,
         channels * fives, channels * fives * row_pairs, channels * threes, channels * threes * row_pairs,
     )  # fmt: skip
-
-
-def _chunks(columns: int) -> list[int]:
-    """Outputs of each chunk: all where they are few, else multiples of five."""
-    chunks = []
-    while columns > CHUNK:
-        even = -(-columns // -(-columns // CHUNK))
-        chunks.append(CHUNK if even == CHUNK else -(-even // 5) * 5)
-        columns -= chunks[-1]
-    return [*chunks, columns]
 
 
 def passes(kernel: Kernel, columns: int) -> int:
     """How often a row call reads all of the kernel's constants."""
     if kernel.name in ("pointwise", "window"):
         return sum(pixel_blocks(columns))
-    return len(_chunks(columns)) if kernel.name.startswith(GATHERED) else 1
+    return len(chunks(columns)) if kernel.name.startswith(GATHERED) else 1

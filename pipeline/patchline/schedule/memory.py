@@ -5,34 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from patchline.network.ir import Conv, Depthwise, GlobalPool, Network, Op, Resize, Softmax
+from patchline.network.ir import Conv, Depthwise, GlobalPool, Network, Resize
 from patchline.schedule.geometry import Graph, segment_ranges
+from patchline.schedule.kernels import scratch_bytes
 from patchline.schedule.plan import Buffer, BufferKind, InputMode, Segment, SegmentKind, TileRange
 from patchline.schedule.push import Rings, simulate
 
 ALIGNMENT = 4
-OUTPUTS_PER_CHUNK = 16  # columns that the 5x5 and 7x7 depthwise kernels gather at a time
-PIXELS_PER_BLOCK = 4  # the convolution kernels widen this many input patches to int16 at a time
 
 
 def aligned(size: int) -> int:
     return -(-size // ALIGNMENT) * ALIGNMENT
-
-
-def scratch_bytes(op: Op, columns: int) -> int:
-    """Kernel scratch of one operator call over at most `columns` positions; part of the contract with
-    firmware_template/."""
-    if isinstance(op, Conv):
-        _, kernel_h, kernel_w, channels = op.weights.shape
-        return min(PIXELS_PER_BLOCK, columns) * aligned(kernel_h * kernel_w * channels) * 2
-    if isinstance(op, Depthwise):
-        kernel_h, kernel_w, _ = op.weights.shape
-        if kernel_h == kernel_w and kernel_w in (5, 7) and op.stride[1] in (1, 2):
-            columns = (OUTPUTS_PER_CHUNK - 1) * op.stride[1] + kernel_w
-            return 4 * ((kernel_h + 1) // 2) * columns  # pairs of rows as int16
-    if isinstance(op, Softmax):
-        return 4 * len(op.exp_table)
-    return 0
 
 
 def layer_steps(graph: Graph, first: int, end: int) -> tuple[tuple[int, int], ...]:
@@ -108,18 +91,18 @@ def input_traffic(network: Network, segments: Iterable[Segment], mode: InputMode
     return fetched
 
 
-def segment_buffers(graph: Graph, segment: Segment, mode: InputMode, rings: Rings | None = None) -> list[Buffer]:
+def segment_buffers(graph: Graph, segment: Segment, mode: InputMode) -> list[Buffer]:
     """Buffers of everything the segment produces (and of the network input where it is fetched here), offsets unset.
 
     Lifetimes of tensors that leave the segment end where the segment ends; `schedule_buffers` extends them. Ring sizes
-    come from a simulation of each step unless `rings` (those of the whole network as one stream) are given.
+    come from a simulation of each step.
     """
-    return _SegmentBuffers(graph, segment, mode, rings).all()
+    return _SegmentBuffers(graph, segment, mode).all()
 
 
 class _SegmentBuffers:
-    def __init__(self, graph: Graph, segment: Segment, mode: InputMode, rings: Rings | None) -> None:
-        self.graph, self.segment, self.mode, self.known = graph, segment, mode, rings
+    def __init__(self, graph: Graph, segment: Segment, mode: InputMode) -> None:
+        self.graph, self.segment, self.mode = graph, segment, mode
         self.network = graph.network
         self.ranges = {r.tensor: r for r in segment.ranges}
         self.tiled = segment.tile_rows * segment.tile_cols > 1
@@ -130,7 +113,7 @@ class _SegmentBuffers:
         for step in self.segment.steps:
             source = self._fetches_input(step)
             names = [op.output for op in self.network.ops[step[0] : step[1]]]
-            rings = Rings({}, frozenset())
+            rings = Rings({}, {})
             if any(self._inside(name, step) for name in names) or source:
                 rings = self._rings(step, source)
             if source:
@@ -142,9 +125,9 @@ class _SegmentBuffers:
         return buffers
 
     def _rings(self, step: tuple[int, int], source: bool) -> Rings:
-        """Rings of a step: the worst over its rows of tiles."""
-        if self.known:
-            return self.known
+        """Rings of a step: the worst over its rows of tiles. Those of `layer_steps` hand every row on at once."""
+        if self.segment.kind != "stream" and not source and not any(i in self.segment.batches for i in range(*step)):
+            return Rings({op.output: 1 for op in self.network.ops[step[0] : step[1]]}, {})
         found = [
             simulate(
                 self.graph,
@@ -157,7 +140,10 @@ class _SegmentBuffers:
             for tile in range(self.segment.tile_rows)
         ]
         rows = {name: max(rings.rows[name] for rings in found) for name in found[0].rows}
-        return Rings(rows, frozenset.intersection(*(rings.transient for rings in found)))
+        disturbed: dict[str, int] = {}
+        for rings in found:
+            disturbed |= {name: min(op, disturbed.get(name, op)) for name, op in rings.disturbed.items()}
+        return Rings(rows, disturbed)
 
     def _fetches_input(self, step: tuple[int, int]) -> bool:
         return self.mode != "resident" and self.graph.fetches_input(step)
@@ -188,7 +174,7 @@ class _SegmentBuffers:
             if not self.tiled:
                 return self._buffer(name, "tensor", tensor.height, tensor.width, step[0], self._last_step(name))
             return self._buffer(name, "ring", self._height(name), self._width(name), step[0], self._last_step(name))
-        if name in rings.transient:
+        if rings.transient(name, step[1]):
             return self._buffer(name, "row", 1, self._width(name), self.graph.producer[name], self.graph.last_use[name])
         return self._buffer(
             name, "ring", min(rings.rows[name], self._height(name)), self._width(name), step[0], step[1] - 1
@@ -209,7 +195,7 @@ class _SegmentBuffers:
             size = 4 * self.network.tensors[op.output].channels
             span = (self.segment.first_op, self.segment.end_op - 1) if self.tiled else (step[0], step[1] - 1)
             found.append(Buffer(op.name, "accumulator", size, 0, *span))
-        if size := scratch_bytes(op, self._width(op.output) * self.segment.batches.get(index, 1)):
+        if size := scratch_bytes(self.network, op, self._width(op.output) * self.segment.batches.get(index, 1)):
             found.append(Buffer(op.name, "scratch", size, 0, index, index))
         return found
 
@@ -217,7 +203,10 @@ class _SegmentBuffers:
 def schedule_buffers(
     graph: Graph, segments: Sequence[Segment], mode: InputMode, buffers_of: Callable[[Segment], Iterable[Buffer]]
 ) -> list[Buffer]:
-    """All buffers of a schedule with their lifetimes over the whole network; `buffers_of` is `segment_buffers`."""
+    """All buffers of a schedule with their lifetimes over the whole network; `buffers_of` is `segment_buffers`.
+
+    Of a part of the schedule they live to the end of the network where no segment at hand reads them last.
+    """
     network = graph.network
     last_op = len(network.ops) - 1
     end_of: dict[int, int] = {}  # operator -> last operator that runs while its segment or step still needs the inputs
@@ -233,8 +222,7 @@ def schedule_buffers(
     extended = []
     for b in buffers:
         if b.kind == "tensor":
-            last = graph.last_use[b.name]
-            b = replace(b, last_op=max(b.last_op, last_op if last > last_op else end_of[last]))
+            b = replace(b, last_op=max(b.last_op, end_of.get(graph.last_use[b.name], last_op)))
         extended.append(b)
     return extended
 

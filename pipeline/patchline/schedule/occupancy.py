@@ -41,6 +41,15 @@ class Occupancies:
         activations, placed = (_live(self.graph.network, buffers, overlaps, scratch) for scratch in (False, True))
         return Occupancy(tuple(buffers), tuple(overlaps), activations, placed)
 
+    def peak(self, segment: Segment) -> int:
+        """Bytes that must be placed while `segment` runs, in whatever schedule it is part of."""
+        graph, first = self.graph, segment.first_op
+        alive = [(name, graph.network.tensors[name].bytes) for name in graph.live_at(first)]
+        lying = [Buffer(name, "tensor", size, 0, first, first) for name, size in alive]
+        buffers = schedule_buffers(graph, [segment], self.mode, lambda s: [*lying, *self._buffers_of(s)])
+        placed = _live(graph.network, buffers, self._overlaps_of(segment), scratch=True)
+        return max(placed[first : segment.end_op])
+
     def _buffers_of(self, segment: Segment) -> list[Buffer]:
         if segment not in self._buffers:
             self._buffers[segment] = segment_buffers(self.graph, segment, self.mode)

@@ -1,4 +1,4 @@
-"""Cost of every segment the solver may use: what `memory.py` would say of it, computed for all cut points at once.
+"""Cost of every segment the solver may use: what `Occupancies.peak` says of it, computed for all cut points at once.
 
 A block is a run of operators between two neighbouring cut points. For each end cut one backward walk gives the column
 halo of all strip counts, so the whole table costs O(cuts * operators) vectorised steps.
@@ -6,30 +6,28 @@ halo of all strip counts, so the whole table costs O(cuts * operators) vectorise
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from patchline.network.ir import GlobalPool
 from patchline.schedule.geometry import Graph, Walk
-from patchline.schedule.memory import (
-    aligned,
-    layer_steps,
-    live_bytes,
-    make_segment,
-    redundant_macs,
-    scratch_bytes,
-    segment_buffers,
-)
-from patchline.schedule.overlap import UNSAFE, Distances, aligned_saving, saving, segment_overlaps
+from patchline.schedule.kernels import scratch_bytes
+from patchline.schedule.memory import aligned, layer_steps, make_segment, redundant_macs
+from patchline.schedule.occupancy import Occupancies, OverlapMode
 from patchline.schedule.plan import InputMode, SegmentKind
-from patchline.schedule.push import Rings, network_rings
+from patchline.schedule.push import Rings, RowRange
+from patchline.schedule.streams import Streams
 
 MAX_STRIPS = 16
 MAX_GRID = 8
 _STRIPS = (*range(1, MAX_STRIPS + 1), *range(2, MAX_STRIPS + 1))
 _CUT_UP = tuple(i >= MAX_STRIPS for i in range(len(_STRIPS)))
+
+Vector = NDArray[np.int64]  # a value per strip count
+Rows = dict[str, RowRange]
 
 
 @dataclass(frozen=True)
@@ -48,11 +46,12 @@ class Option:
 
 @dataclass(frozen=True, eq=False)
 class SegmentCosts:
-    """Prices segments of one network under one input mode. `overlap`: outputs may lie over dying inputs."""
+    """Prices segments of one network under one input mode and what may overlap."""
 
     graph: Graph
     mode: InputMode
-    overlap: bool = True
+    overlap: OverlapMode
+    _scratch: dict[tuple[int, int], int] = field(default_factory=dict)
 
     @cached_property
     def cuts(self) -> tuple[int, ...]:
@@ -93,19 +92,12 @@ class SegmentCosts:
         return table
 
     @cached_property
-    def _simulation(self) -> tuple[Rings, dict[tuple[str, str], int]]:
-        """Rings, and the safe distances between all pairs of tensors that live at cuts."""
-        graph = self.graph
-        at_cuts = {name for cut in self.cuts[1:-1] for name in graph.live_at(cut)} | set(graph.network.outputs)
-        pairs = [
-            (i, o)
-            for i in sorted(at_cuts)
-            for o in sorted(at_cuts)
-            if graph.producer[i] < graph.producer[o] and graph.last_use[i] < len(graph.network.ops)
-        ]
-        distances = Distances(graph, pairs if self.overlap else ())
-        rings = network_rings(graph, distances.trace)
-        return rings, distances.distance
+    def _streams_of(self) -> Streams:
+        return Streams(self.graph, self.mode, self.cuts, overlap=self.overlap == "rows")
+
+    @cached_property
+    def _occupancies(self) -> Occupancies:
+        return Occupancies(self.graph, self.mode, self.overlap)
 
     def all(self, kinds: frozenset[str]) -> list[Option]:
         """Every option of the given kinds, dominated ones removed per pair of cuts."""
@@ -114,44 +106,34 @@ class SegmentCosts:
             if "stream" in kinds:
                 options.extend(self._streams(position, end))
             if "layer" in kinds:
-                options.append(self._evaluated("layer", self.cuts[position - 1], end, 1))
+                options.extend(self._evaluated("layer", first, end, 1) for first in self._layer_starts(position))
             if "patch" in kinds and self.mode != "pushed":
                 rivals = [o for o in options if o.first == 0 and o.end == end]
                 options.extend(self._patches(end, rivals))
         return options
 
+    def _layer_starts(self, position: int) -> set[int]:
+        """Cuts from which a layer segment may run to cut number `position`: the one before, and where that would tear
+        a step of two operators apart, the last one in front of the step."""
+        before = self.cuts[position - 1]
+        step = next((s for s in self._layer_steps if s[0] < before < s[1]), (before, before))
+        return {before, max(cut for cut in self.cuts if cut <= step[0])}
+
+    @cached_property
+    def _layer_steps(self) -> tuple[tuple[int, int], ...]:
+        return layer_steps(self.graph, 0, len(self.graph.network.ops))
+
     def _evaluated(self, kind: SegmentKind, first: int, end: int, grid: int) -> Option:
-        """Price by building the segment: exact, slower; for layers and patches, of which there are few."""
-        network = self.graph.network
+        """Price by building the segment: slower; for layers and patches, of which there are few."""
         segment = make_segment(self.graph, kind, first, end, grid, grid)
-        buffers = segment_buffers(self.graph, segment, self.mode, self._simulation[0])
-        live = live_bytes(buffers, len(network.ops), scratch=True)
-        for o in segment_overlaps(self.graph, segment, self.mode, elementwise_only=True):
-            for i in self._step(segment.steps, self.graph.producer[o.output]):
-                live[i] -= aligned_saving(o, network)
-        freed = self._freed(segment.steps, first)
-        peak = self._live[first] + max(live[i] - freed[i] for i in range(first, end))
-        return Option(kind, first, end, grid, grid, peak, redundant_macs(network, segment))
-
-    @staticmethod
-    def _step(steps: tuple[tuple[int, int], ...], op: int) -> range:
-        return next(range(*s) for s in steps if s[0] <= op < s[1])
-
-    def _freed(self, steps: tuple[tuple[int, int], ...], first: int) -> dict[int, int]:
-        """Bytes of tensors alive at the start of a layer segment that are dead already at each of its operators."""
-        graph, end = self.graph, steps[-1][1]
-        freed = dict.fromkeys(range(first, end), 0)
-        for name in graph.live_at(first):
-            if first <= graph.last_use[name] < end:
-                for i in range(self._step(steps, graph.last_use[name]).stop, end):
-                    freed[i] += aligned(graph.network.tensors[name].bytes)
-        return freed
+        peak = self._occupancies.peak(segment)
+        return Option(kind, first, end, grid, grid, peak, redundant_macs(self.graph.network, segment))
 
     def _patches(self, end: int, rivals: list[Option]) -> list[Option]:
         """MCUNetV2's first segment in grids of 2x2 to 8x8, but for those that a stream beats in memory and MACs alike.
 
-        A bound on the memory (output plus the largest tile that must be held whole) settles nearly all without pricing
-        them.
+        A bound on the memory (outputs, and the tiles that are held whole at the same time) settles nearly all without
+        pricing them.
         """
         graph, network = self.graph, self.graph.network
         counts = tuple(range(2, MAX_GRID + 1))
@@ -159,7 +141,8 @@ class SegmentCosts:
         rows.back_to(0)
         cols.back_to(0)
         whole = {network.ops[stop - 1].output for _, stop in layer_steps(graph, 0, end)}  # what passes between steps
-        out_bytes, tile, macs, base = 0, np.zeros(len(counts), dtype=np.int64), np.zeros(len(counts), dtype=np.int64), 0
+        out_bytes, macs, base = 0, np.zeros(len(counts), dtype=np.int64), 0
+        tiles = np.zeros((end, len(counts)), dtype=np.int64)  # held while each operator runs
         for op in network.ops[:end]:
             name, tensor = op.output, network.tensors[op.output]
             heights, widths = (w.need[name][1] - w.need[name][0] for w in (rows, cols))
@@ -170,85 +153,101 @@ class SegmentCosts:
                 out_bytes += tensor.bytes
             elif name in whole:
                 area = np.maximum.reduceat(heights, rows.starts) * np.maximum.reduceat(widths, cols.starts)
-                tile = np.maximum(tile, area * tensor.channels)
-        found = []
+                tiles[graph.producer[name] : graph.last_use[name] + 1] += area * tensor.channels
+        found, most = [], tiles.max(axis=0)
         for i, grid in enumerate(counts):
             if grid > min(rows.limit, cols.limit):
                 break
-            bound, extra = out_bytes + int(tile[i]), int(macs[i]) - base
+            bound, extra = out_bytes + int(most[i]), int(macs[i]) - base
             if not any(r.peak <= bound and r.extra_macs <= extra for r in rivals):
                 found.append(self._evaluated("patch", 0, end, grid))
         return found
 
     def _streams(self, position: int, end: int) -> list[Option]:
         """Streams [first, end) for all first cuts and strip counts, from one walk."""
-        graph, network = self.graph, self.graph.network
-        rings, _ = self._simulation
-        counts, up = _STRIPS, _CUT_UP
-        rows = Walk(graph, end, "rows", (1,))
-        cols = Walk(graph, end, "cols", counts, up)
-        zero = np.zeros(len(counts), dtype=np.int64)
-        held, flowing, macs, base = zero.copy(), [zero.copy() for _ in range(end)], zero.copy(), 0
-        input_rows = zero
+        graph, network, streams = self.graph, self.graph.network, self._streams_of
+        rows = streams.rows(end)
+        cols = Walk(graph, end, "cols", _STRIPS, _CUT_UP)
+        widths: dict[str, Vector] = {}
+        held: dict[int, _Held] = {}  # by rings, which many streams share
+        macs, base = np.zeros(len(_STRIPS), dtype=np.int64), 0
         out_bytes, options = 0, []
-        for first in reversed(self.cuts[:position]):
-            stop = self.cuts[self.cuts.index(first) + 1]
-            rows.back_to(first)
+        for cut in reversed(range(position)):
+            first, stop = self.cuts[cut], self.cuts[cut + 1]
             cols.back_to(first)
-            for i in reversed(range(first, stop)):
-                op = network.ops[i]
-                tensor = network.tensors[op.output]
-                lo, hi = cols.need[op.output]
-                widths = np.maximum(1, np.maximum.reduceat(hi - lo, cols.starts))
+            for op in reversed(network.ops[first:stop]):
+                name, tensor = op.output, network.tensors[op.output]
+                lo, hi = cols.need[name]
+                widths[name] = np.maximum(1, np.maximum.reduceat(hi - lo, cols.starts))
                 if per_position := network.macs_per_position(op):
-                    row_lo, row_hi = rows.need[op.output]
-                    macs = macs + per_position * int(row_hi[0] - row_lo[0]) * np.add.reduceat(hi - lo, cols.starts)
+                    height = rows[name][1] - rows[name][0]
+                    macs = macs + per_position * height * np.add.reduceat(hi - lo, cols.starts)
                     base += per_position * tensor.height * tensor.width
-                if graph.last_use[op.output] >= end:
+                if graph.last_use[name] >= end:
                     out_bytes += aligned(tensor.bytes)
-                else:
-                    size = -(-widths * tensor.channels * rings.rows[op.output] // 4) * 4
-                    if op.output in rings.transient:
-                        for j in range(i, graph.last_use[op.output] + 1):
-                            flowing[j] = flowing[j] + size
-                    else:
-                        held = held + size
-                if isinstance(op, GlobalPool):
-                    held = held + 4 * tensor.channels
-                scratch = [aligned(scratch_bytes(op, int(width))) for width in widths]
-                flowing[i] = flowing[i] + np.array(scratch, dtype=np.int64)
-            if first == 0 and self.mode != "resident":
+            rings = streams.rings(first, end)
+            if id(rings) not in held:
+                held[id(rings)] = _Held(self, end, rings)
+            inside = held[id(rings)]
+            inside.back_to(first, rows, widths)
+            peaks = self._live[first] + out_bytes + inside.most()
+            if self.mode != "resident" and graph.fetches_input((first, end)):
                 lo, hi = cols.need[network.input]
-                t = network.tensors[network.input]
-                widths = np.maximum.reduceat(hi - lo, cols.starts)
-                input_rows = -(-widths * t.channels * rings.rows[network.input] // 4) * 4
-            peaks = self._live[first] + out_bytes + held + input_rows + np.max(flowing[first:end], axis=0)
+                width = np.maximum(1, np.maximum.reduceat(hi - lo, cols.starts))
+                peaks = peaks + _ring_bytes(graph, network.input, width, rows, rings)
             limit = 1 if first == 0 and self.mode == "pushed" else min(cols.limit, MAX_STRIPS)
-            allowed = np.flatnonzero(np.array(counts) <= limit)
-            peaks[0] -= self._saved(first, end)
+            allowed = np.flatnonzero(np.array(_STRIPS) <= limit)
+            peaks[0] -= streams.saved(first, end)
             options.extend(_undominated(first, end, allowed, peaks, macs - base))
         return options
 
-    def _saved(self, first: int, end: int) -> int:
-        """Bytes that the best overlap of an input dying in [first, end) with an output saves (one strip only)."""
-        if not self.overlap:
-            return 0
-        graph, network, distance = self.graph, self.graph.network, self._simulation[1]
-        dying = [t for t in graph.live_at(first) if graph.last_use[t] < end]
-        outputs = graph.live_out(first, end)
-        return max(
-            (
-                saving(
-                    aligned(network.tensors[i].bytes), aligned(network.tensors[o].bytes), distance.get((i, o), UNSAFE)
-                )
-                for i in dying
-                for o in outputs
-            ),
-            default=0,
-        )
+    def scratch(self, index: int, widths: Vector) -> Vector:
+        """Aligned kernel scratch of operator `index` for rows of `widths` columns."""
+        known, network = self._scratch, self.graph.network
+        for width in widths.tolist():
+            if (index, width) not in known:
+                known[index, width] = aligned(scratch_bytes(network, network.ops[index], width))
+        return np.array([known[index, width] for width in widths.tolist()], dtype=np.int64)
 
 
-def _undominated(first: int, end: int, allowed: np.ndarray, peaks: np.ndarray, extra: np.ndarray) -> list[Option]:
+class _Held:
+    """Bytes that a stream up to operator `end` holds beside what comes from or goes to the outside, by strip count."""
+
+    def __init__(self, costs: SegmentCosts, end: int, rings: Rings) -> None:
+        self.costs, self.end, self.rings = costs, end, rings
+        self._at = end
+        self._throughout = np.zeros(len(_STRIPS), dtype=np.int64)
+        self._while = np.zeros((end, len(_STRIPS)), dtype=np.int64)  # an operator runs
+
+    def back_to(self, first: int, rows: Rows, widths: dict[str, Vector]) -> None:
+        """Count the operators from `first` on in."""
+        graph, end = self.costs.graph, self.end
+        for i in range(first, self._at):
+            op = graph.network.ops[i]
+            name, last = op.output, graph.last_use[op.output]
+            if last < end:
+                size = _ring_bytes(graph, name, widths[name], rows, self.rings)
+                if self.rings.transient(name, end):
+                    self._while[i : last + 1] += size
+                else:
+                    self._throughout += size
+            if isinstance(op, GlobalPool):
+                self._throughout += 4 * graph.network.tensors[name].channels
+            self._while[i] += self.costs.scratch(i, widths[name])
+        self._at = first
+
+    def most(self) -> Vector:
+        return self._throughout + self._while[self._at :].max(axis=0)
+
+
+def _ring_bytes(graph: Graph, name: str, widths: Vector, rows: Rows, rings: Rings) -> Vector:
+    """Aligned bytes of a tensor's ring, which holds no more rows than the stream computes."""
+    height = max(1, min(rings.rows[name], rows[name][1] - rows[name][0]))
+    size: Vector = -(-widths * graph.network.tensors[name].channels * height // 4) * 4
+    return size
+
+
+def _undominated(first: int, end: int, allowed: Vector, peaks: Vector, extra: Vector) -> list[Option]:
     options: list[Option] = []
     least = 1 << 62
     for n in allowed[np.lexsort((peaks[allowed], extra[allowed]))]:

@@ -8,7 +8,7 @@ here it spans a fused segment.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from patchline.network.ir import Add, Lookup, Mul, Network
 from patchline.schedule.geometry import Graph
@@ -97,16 +97,25 @@ def segment_overlaps(graph: Graph, segment: Segment, mode: InputMode, elementwis
         rows = {r.tensor: r.rows[0] for r in segment.ranges}
         source = mode != "resident" and graph.fetches_input((first, end))
         simulate(graph, first, end, rows, source, segment.batches, distances.trace)
-        for (i, o), distance in distances.distance.items():
-            distance = max(distance, -network.tensors[i].bytes)
-            if saved := saving(network.tensors[i].bytes, network.tensors[o].bytes, distance):
-                found.append(Overlap(o, i, distance, saved))
-    return _best_matching(found)
+        found.extend(possible_overlaps(network, distances.distance))
+    return best_matching(found)
 
 
-def _best_matching(found: list[Overlap]) -> list[Overlap]:
+def possible_overlaps(network: Network, distance: Mapping[tuple[str, str], int]) -> list[Overlap]:
+    """The overlaps of (input, output) pairs at their safe distances that save anything."""
+    found = []
+    for (i, o), least in distance.items():
+        size_in, size_out = network.tensors[i].bytes, network.tensors[o].bytes
+        least = max(least, -size_in)
+        if saved := saving(size_in, size_out, least):
+            found.append(Overlap(o, i, least, saved))
+    return found
+
+
+def best_matching(found: Iterable[Overlap]) -> list[Overlap]:
+    """At most one overlap per tensor, largest saving first."""
     chosen: list[Overlap] = []
-    for overlap in sorted(found, key=lambda o: -o.saved):
+    for overlap in sorted(found, key=lambda o: (-o.saved, o.output, o.input)):
         if all(overlap.input != c.input and overlap.output != c.output for c in chosen):
             chosen.append(overlap)
     return chosen

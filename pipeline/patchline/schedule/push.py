@@ -25,7 +25,12 @@ class Rings:
     """What one pass over the rows showed."""
 
     rows: dict[str, int]  # slots each tensor's ring needs
-    transient: frozenset[str]  # rings of one row that are empty whenever an operator outside producer..consumers runs
+    disturbed: dict[str, int]  # the first operator outside producer..consumers that runs while a one-row ring is in use
+
+    def transient(self, name: str, end: int) -> bool:
+        """The tensor's ring is one row, and empty whenever an operator before `end` outside producer..consumers
+        runs."""
+        return self.rows[name] == 1 and self.disturbed.get(name, DONE) >= end
 
 
 class Push:
@@ -149,7 +154,7 @@ def simulate(
         for name in made_here
     }
     occupied: set[str] = set()  # one-row rings that hold a row still wanted
-    lasting: set[str] = set()
+    disturbed: dict[str, int] = {}
 
     def before(index: int) -> None:
         output = ops[index].output if index >= 0 else graph.network.input
@@ -157,14 +162,14 @@ def simulate(
             if push.oldest_needed(name, graph.consumers[name]) >= push.next_row[name]:
                 occupied.discard(name)
             elif not span[name][0] <= index <= span[name][1]:
-                lasting.add(name)
+                disturbed[name] = min(index, disturbed.get(name, DONE))
         if output in push.eaten:
             return
         row = push.next_row[output]
         oldest = push.oldest_needed(output, graph.consumers[output])
         if oldest <= row:
             ring[output] = max(ring[output], row - oldest + 1)
-        if output not in lasting and ring[output] == 1:
+        if ring[output] == 1 and disturbed.get(output, DONE) > span[output][0]:
             occupied.add(output)
         if trace:
             trace(push, index, row)
@@ -175,11 +180,4 @@ def simulate(
     for name in ring:
         together = math.lcm(*(batches.get(i, 1) for i in (graph.producer[name], *graph.consumers[name])))
         ring[name] = -(-ring[name] // together) * together
-    transient = frozenset(n for n in made_here if ring[n] == 1 and n not in lasting and n != graph.network.input)
-    return Rings(ring, transient)
-
-
-def network_rings(graph: Graph, trace: Trace | None = None) -> Rings:
-    """Rings when the whole network is one step over all its rows: the line buffers a stream needs anywhere in it."""
-    rows = {name: (0, tensor.height) for name, tensor in graph.network.tensors.items()}
-    return simulate(graph, 0, len(graph.network.ops), rows, source=True, batches={}, trace=trace)
+    return Rings(ring, disturbed)

@@ -8,6 +8,7 @@ as first segment.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from patchline.schedule import arena
 from patchline.schedule.batching import batched, with_one_batch_less
 from patchline.schedule.costs import flash_estimate, static_bytes
 from patchline.schedule.geometry import Graph
+from patchline.schedule.limits import Limits
 from patchline.schedule.memory import (
     input_traffic,
     make_segment,
@@ -40,9 +42,9 @@ FRONT_EXTRA_MACS = 1.0  # the front is shown up to twice the network's MACs
 
 @dataclass(frozen=True)
 class FrontPoint:
-    """An undominated schedule: estimated arena bytes (before placement) against redundant MACs."""
+    """An undominated schedule: bytes against redundant MACs."""
 
-    arena_bytes: int
+    arena_bytes: int  # the bound of its plan, which the placement nearly always reaches
     extra_macs: int
     extra_macs_ratio: float
     options: tuple[Option, ...]
@@ -53,6 +55,24 @@ class Solution:
     plan: Plan
     front: tuple[FrontPoint, ...]
     solve_seconds: float
+    without_cap: Plan | None = None  # where `plan` needs too much SRAM and a higher cap on redundant MACs would help
+
+    def why_not(self, option: str) -> str:
+        """Why the plan does not fit and what would help; `option` is how the reader sets the cap."""
+        return "; ".join(filter(None, (self.plan.reason, self.remedy(option))))
+
+    def remedy(self, option: str) -> str:
+        """What a higher cap on redundant MACs, set by `option`, would bring; "" where it would not help."""
+        other = self.without_cap
+        if other is None:
+            return ""
+        least = self.front[0].arena_bytes + other.sram_peak_bytes - other.arena_bytes
+        lowest = f"the least is {least} bytes of SRAM at {self.front[0].extra_macs_ratio:.1%} redundant MACs"
+        if not other.fits:
+            return f"without the cap on redundant MACs ({option}) {lowest}"
+        cap = math.ceil(100 * other.extra_macs_ratio) / 100
+        offer = f"`{option} {cap:g}` fits: {other.sram_peak_bytes} bytes of SRAM at {other.extra_macs_ratio:.1%}"
+        return f"{offer} redundant MACs" + (f" ({lowest})" if least < other.sram_peak_bytes else "")
 
 
 @dataclass(frozen=True)
@@ -85,12 +105,21 @@ def solve(
     front = pareto_front(network, kind, input_mode)
     graph = Graph(network)
     allowed = [p for p in front if p.extra_macs_ratio <= max_extra_macs + 1e-9] or [front[-1]]
-    build = _builder(graph, target, kind, input_mode, sram_budget)
-    if sram_budget is None:
-        plan = build(allowed[0])
-    else:
-        plan = _fewest_macs(allowed, build, sram_budget - static_bytes(network, target) - target.firmware.stack_bytes)
-    return Solution(plan, front, time.perf_counter() - started)
+    limits = Limits.on(target, sram_budget)
+
+    def build(point: FrontPoint) -> Plan:
+        return plan_of(point, graph, target, kind, input_mode, sram_budget)
+
+    def fewest_macs(points: Sequence[FrontPoint]) -> Plan:
+        return _fewest_macs(points, build, limits.sram - static_bytes(network, target) - target.firmware.stack_bytes)
+
+    plan = _least_memory(allowed, build) if sram_budget is None else fewest_macs(allowed)
+    without_cap = None
+    if plan.sram_peak_bytes > limits.sram and len(allowed) < len(front):
+        without_cap = fewest_macs(front)
+        if without_cap.sram_peak_bytes >= plan.sram_peak_bytes:
+            without_cap = None
+    return Solution(plan, front, time.perf_counter() - started, without_cap)
 
 
 def _fewest_macs(points: Sequence[FrontPoint], build: Callable[[FrontPoint], Plan], arena_budget: int) -> Plan:
@@ -98,13 +127,26 @@ def _fewest_macs(points: Sequence[FrontPoint], build: Callable[[FrontPoint], Pla
     for point in reversed(points):
         if point.arena_bytes <= arena_budget and (plan := build(point)).fits:
             return plan
-    return build(points[0])
+    return _least_memory(points, build)
 
 
-def pareto_front(network: Network, kind: Kind, input_mode: InputMode) -> tuple[FrontPoint, ...]:
+def _least_memory(points: Sequence[FrontPoint], build: Callable[[FrontPoint], Plan]) -> Plan:
+    """`points` run from the least memory to the fewest MACs; where the first is placed badly, the next may need
+    less."""
+    best = build(points[0])
+    for point in points[1:]:
+        if point.arena_bytes >= best.arena_bytes:
+            break
+        best = min(best, build(point), key=lambda plan: plan.arena_bytes)
+    return best
+
+
+def pareto_front(
+    network: Network, kind: Kind, input_mode: InputMode, most_extra_macs: float = FRONT_EXTRA_MACS
+) -> tuple[FrontPoint, ...]:
     """All undominated schedules, from the least memory to the fewest MACs."""
-    costs = SegmentCosts(Graph(network), input_mode, overlap=kind in ("auto", "stream"))
-    cap = int(FRONT_EXTRA_MACS * network.macs)
+    costs = SegmentCosts(Graph(network), input_mode, overlaps_of(kind))
+    cap = most_extra_macs * max(network.macs, 1)
     by_end: dict[int, list[Option]] = {}
     for option in costs.all(KINDS[kind]):
         if option.extra_macs <= cap:
@@ -140,6 +182,19 @@ def layer_plan(
     return assemble(graph, target, segments, input_mode, overlap=None, sram_budget=sram_budget)
 
 
+def best_patch_plan(
+    network: Network, target: Target, input_mode: InputMode = "pulled", sram_budget: int | None = None
+) -> Plan:
+    """MCUNetV2's kind of plan at its best: the least memory over all grids and lengths of the patch stage, whatever is
+    computed twice.
+
+    Among equals the fewest MACs. Input that is pushed cannot be cut into patches.
+    """
+    graph = Graph(network)
+    front = pareto_front(network, "patch", input_mode, most_extra_macs=math.inf)
+    return _least_memory(front, lambda p: plan_of(p, graph, target, "patch", input_mode, sram_budget))
+
+
 def patch_plan(
     network: Network,
     target: Target,
@@ -169,14 +224,17 @@ def end_of_block(network: Network, blocks: int) -> int:
     return max(i for i, op in enumerate(network.ops) if op.block in labels[:blocks]) + 1
 
 
-def _builder(
-    graph: Graph, target: Target, kind: Kind, input_mode: InputMode, sram_budget: int | None
-) -> Callable[[FrontPoint], Plan]:
-    def build(point: FrontPoint) -> Plan:
-        segments = [make_segment(graph, o.kind, o.first, o.end, o.tile_rows, o.tile_cols, o.up) for o in point.options]
-        return assemble(graph, target, segments, input_mode, overlap=overlaps_of(kind), sram_budget=sram_budget)
+def plan_of(
+    point: FrontPoint, graph: Graph, target: Target, kind: Kind, input_mode: InputMode, sram_budget: int | None = None
+) -> Plan:
+    """The plan of a point of the front; `kind` and `input_mode` are those of the front."""
+    return assemble(
+        graph, target, segments_of(point, graph), input_mode, overlap=overlaps_of(kind), sram_budget=sram_budget
+    )
 
-    return build
+
+def segments_of(point: FrontPoint, graph: Graph) -> list[Segment]:
+    return [make_segment(graph, o.kind, o.first, o.end, o.tile_rows, o.tile_cols, o.up) for o in point.options]
 
 
 def overlaps_of(kind: Kind) -> OverlapMode:
@@ -225,10 +283,10 @@ def assemble(
 
 
 def _why_not(sram: int, budget: int | None, target: Target, flash: int) -> str:
-    limit = min(budget, target.sram.size) if budget is not None else target.sram.size
-    if sram > limit:
-        whose = "the budget" if limit == budget else f"{target.name}'s SRAM"
-        return f"needs {sram} bytes of SRAM, {sram - limit} more than {whose} of {limit}"
-    if flash > target.flash.size:
-        return f"needs about {flash} bytes of flash, {flash - target.flash.size} more than {target.name} has"
+    limits = Limits.on(target, budget)
+    if sram > limits.sram:
+        whose = "the budget" if limits.sram == budget else f"{target.name}'s SRAM"
+        return f"needs {sram} bytes of SRAM, {sram - limits.sram} more than {whose} of {limits.sram}"
+    if flash > limits.flash:
+        return f"needs about {flash} bytes of flash, {flash - limits.flash} more than {target.name} has"
     return ""

@@ -11,35 +11,13 @@ from patchline.network.ir import Network
 from patchline.schedule import Plan, latency, pareto_front, solve
 from patchline.schedule.batching import batched
 from patchline.schedule.costs import flash_estimate, static_bytes
-from patchline.schedule.geometry import Graph, segment_ranges
-from patchline.schedule.memory import layer_steps
+from patchline.schedule.geometry import Graph
+from patchline.schedule.limits import Limits
 from patchline.schedule.occupancy import Occupancies
-from patchline.schedule.options import Option
-from patchline.schedule.plan import InputMode, Segment, TileRange
-from patchline.schedule.solver import FrontPoint, Kind, overlaps_of
+from patchline.schedule.plan import InputMode, Segment
+from patchline.schedule.solver import FrontPoint, Kind, overlaps_of, segments_of
 from patchline.supernet.architecture import Architecture, build_network
 from patchline.targets import Target
-
-Ranges = dict[str, tuple[tuple[int, int], ...]]
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a candidate must keep to. `sram` counts sram_peak_bytes; None means no limit."""
-
-    sram: int
-    flash: int
-    macs: int | None = None  # including redundant ones
-    latency_ms: float | None = None
-
-    @staticmethod
-    def of(params: SearchParams, target: Target) -> Limits:
-        """The limits of `params`; the board's own sizes where these are smaller or nothing is set."""
-        sram, flash = (
-            min(size, budget or size)
-            for size, budget in ((target.sram.size, params.sram_budget), (target.flash.size, params.flash_budget))
-        )
-        return Limits(sram, flash, params.max_macs, params.max_latency_ms)
 
 
 @dataclass(frozen=True)
@@ -49,18 +27,23 @@ class Cost:
     sram_peak_bytes: int  # least within the cap on redundant MACs (before placement, which may add some bytes)
     flash_bytes: int
     macs: int  # of the network
-    executed_macs: int  # with the redundant ones of the cheapest schedule that fits
+    executed_macs: int  # with those that the cheapest schedule that fits computes twice
     latency_ms_est: float
 
+    @property
+    def extra_macs_ratio(self) -> float:
+        return self.executed_macs / self.macs - 1 if self.macs else 0.0
+
     def violations(self, limits: Limits) -> dict[str, float]:
-        """How far each limit is exceeded, as a share of it; zero or less where it is kept."""
-        pairs: dict[str, tuple[float, float | None]] = {
-            "sram": (self.sram_peak_bytes, limits.sram),
-            "flash": (self.flash_bytes, limits.flash),
-            "macs": (self.executed_macs, limits.macs),
-            "latency": (self.latency_ms_est, limits.latency_ms),
+        """By metric, how far each limit is exceeded, as a share of it; zero or less where it is kept.
+
+        The cap on redundant MACs is none of them: the schedule keeps it.
+        """
+        return {
+            limit.metric: getattr(self, limit.metric) / limit.value - 1
+            for limit in limits.each()
+            if limit.metric != "extra_macs_ratio"
         }
-        return {name: value / limit - 1 for name, (value, limit) in pairs.items() if limit is not None}
 
     def fits(self, limits: Limits) -> bool:
         return all(violation <= 0 for violation in self.violations(limits).values())
@@ -69,7 +52,7 @@ class Cost:
 def surely_breaks(arch: Architecture, target: Target, limits: Limits, image_size: int | None = None) -> bool:
     """Whether `arch` is too large under any schedule, by MACs or flash: known in a tenth of the time of its cost."""
     network = build_network(arch, image_size=image_size)
-    return (limits.macs is not None and network.macs > limits.macs) or (
+    return (limits.executed_macs is not None and network.macs > limits.executed_macs) or (
         flash_estimate(network, (), target).total > limits.flash
     )
 
@@ -133,19 +116,4 @@ def _segments(
     network, _ = _front(arch, kind, input_mode, image_size)
     graph = Graph(network)
     occupancies = Occupancies(graph, input_mode, overlaps_of(kind))
-    return batched(occupancies, [_segment(graph, option) for option in point.options], point.arena_bytes)
-
-
-def _segment(graph: Graph, o: Option) -> Segment:
-    """What `make_segment` makes, in a fraction of its time: a direction that is not divided is computed whole."""
-    ops = graph.network.ops[o.first : o.end]
-    names = dict.fromkeys(name for op in ops for name in (*op.inputs, op.output))
-    rows: Ranges = {name: ((0, graph.size(name, "rows")),) for name in names}
-    cols: Ranges = {name: ((0, graph.size(name, "cols")),) for name in names}
-    if o.tile_rows > 1:
-        rows, _ = segment_ranges(graph, o.first, o.end, o.tile_rows, "rows")
-    if o.tile_cols > 1:
-        cols, _ = segment_ranges(graph, o.first, o.end, o.tile_cols, "cols", o.up)
-    steps = ((o.first, o.end),) if o.kind == "stream" else layer_steps(graph, o.first, o.end)
-    ranges = tuple(TileRange(name, rows[name], cols[name]) for name in names)
-    return Segment(o.kind, o.first, o.end, steps, o.tile_rows, o.tile_cols, ranges, (1,) * (o.end - o.first))
+    return batched(occupancies, segments_of(point, graph), point.arena_bytes)

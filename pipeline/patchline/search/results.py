@@ -9,7 +9,7 @@ from typing import Any
 from patchline.data import parts
 from patchline.network import filters
 from patchline.schedule import Plan
-from patchline.search.cost import Limits
+from patchline.schedule.limits import Limits
 from patchline.search.study import SearchResult
 from patchline.supernet import StaticNet, load_static, save_static
 from patchline.supernet.checkpoint import run_key

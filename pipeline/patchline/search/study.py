@@ -13,7 +13,8 @@ import numpy as np
 from patchline.config import SearchParams
 from patchline.errors import UserError
 from patchline.progress import track
-from patchline.search.cost import Cost, Limits, candidate_cost, candidate_plan, surely_breaks
+from patchline.schedule.limits import Limits
+from patchline.search.cost import Cost, candidate_cost, candidate_plan, surely_breaks
 from patchline.search.draw import Draw, Scored, evolved
 from patchline.search.judge import Judge
 from patchline.search.ledger import Ledger
@@ -129,22 +130,20 @@ def pareto_candidates(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
 
 def no_candidate_message(candidates: Sequence[Candidate], limits: Limits, target: str) -> str:
     """Which limit binds, how close the search came, and what to do."""
-    values = {
-        "sram": ("SRAM", "sram_budget", "bytes", lambda c: c.cost.sram_peak_bytes, limits.sram),
-        "flash": ("flash", "flash_budget", "bytes", lambda c: c.cost.flash_bytes, limits.flash),
-        "macs": ("MACs", "max_macs", "MACs", lambda c: c.cost.executed_macs, limits.macs),
-        "latency": ("latency", "max_latency_ms", "ms", lambda c: round(c.cost.latency_ms_est, 2), limits.latency_ms),
-    }
     closest = min(candidates, key=lambda c: max(c.cost.violations(limits).values()))
     violations = closest.cost.violations(limits)
-    binding = max(violations, key=lambda name: violations[name])
-    name, parameter, unit, value, limit = values[binding]
-    fewest = min(value(c) for c in candidates)
+    limit = max((found for found in limits.each() if found.metric in violations), key=lambda x: violations[x.metric])
+    unit = "bytes" if limit.unit == "B" else limit.unit
+
+    def value(candidate: Candidate) -> float:
+        measured: float = getattr(candidate.cost, limit.metric)
+        return round(measured, 2)
+
     return (
-        f"none of {len(candidates)} candidates fits {target}: {name} binds. The closest miss needs {value(closest):,} "
-        f"{unit} of the {limit:,} allowed ({100 * violations[binding]:.0f} % too much): {closest.arch.label}. "
-        f"The least {name} of any candidate is {fewest:,}. Raise search.{parameter}, or train a supernet with a "
-        f"smaller space or resolution."
+        f"none of {len(candidates)} candidates fits {target}: {limit.name} binds. The closest miss needs "
+        f"{value(closest):,} {unit} of the {limit.value:,} allowed ({100 * violations[limit.metric]:.0f} % too much): "
+        f"{closest.arch.label}. The least {limit.name} of any candidate is {min(value(c) for c in candidates):,}. "
+        f"Raise search.{limit.parameter}, or train a supernet with a smaller space or resolution."
     )
 
 

@@ -1,6 +1,6 @@
 """Boards: one YAML file each in this folder, loaded into a frozen, validated `Target`.
 
-`load(name)` is the way in. Adding a board means adding a file (docs/adding-a-board.md).
+`find(board)` takes a name or a file, `load(name)` a name. Adding a board means adding a file (docs/adding-a-board.md).
 """
 
 from __future__ import annotations
@@ -124,6 +124,13 @@ class Target:
 def names() -> list[str]:
     """Names of the boards that have a file here."""
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def find(board: str | Path) -> Target:
+    """The board `board`: its name, or the path of its file (a `Path`, or text that ends in .yaml or .yml)."""
+    if isinstance(board, Path) or board.endswith((".yaml", ".yml")):
+        return load_file(board)
+    return load(board)
 
 
 @cache

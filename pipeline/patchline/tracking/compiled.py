@@ -76,6 +76,7 @@ def load_compiled(folder: Path) -> Compiled:
     figures: dict[str, Any] = {
         "sram_peak_bytes": plan.sram_peak_bytes,
         "activation_peak_bytes": plan.activation_peak_bytes,
+        "arena_bytes": plan.arena_bytes,
         "sram_layer_by_layer_bytes": plan.sram_layer_by_layer_bytes,
         "macs": plan.macs,
         "extra_macs_ratio": plan.extra_macs_ratio,
@@ -156,7 +157,7 @@ def _description(compiled: Compiled) -> str:
     rows = [
         ("board", plan.target),
         ("peak SRAM", f"**{kb(plan.sram_peak_bytes)}**, layer by layer {kb(plan.sram_layer_by_layer_bytes)}"),
-        ("activations", kb(plan.activation_peak_bytes)),
+        ("activations", f"{kb(plan.activation_peak_bytes)}, the arena {kb(plan.arena_bytes)}"),
         ("redundant MACs", f"{plan.extra_macs_ratio:.2%}"),
     ]
     if "flash_bytes" in m:

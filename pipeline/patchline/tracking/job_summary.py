@@ -95,12 +95,12 @@ def _metrics(result: TargetResult, before: dict[str, float], base: str | None) -
 def _text(key: str, value: float, unit: str | None) -> str:
     if unit is not None:
         return amount(value, unit)
-    return f"{value:.4f}" if key.startswith(("accuracy", "bit_exact", "extra")) else f"{value:,.0f}"
+    return f"{value:.4f}" if key.startswith(("accuracy", "bit_exact", "extra", "patch_extra")) else f"{value:,.0f}"
 
 
 def _change(key: str, value: float, old: float) -> str:
     if value == old:
         return "="
-    if key.startswith(("accuracy", "bit_exact", "extra")):
+    if key.startswith(("accuracy", "bit_exact", "extra", "patch_extra")):
         return f"{value - old:+.4f}"
     return f"{(value - old) / old:+.1%}" if old else "new"

@@ -152,13 +152,19 @@ def _constraint_view(c: Constraint) -> dict[str, Any]:
 
 
 def _memory_ways(result: TargetResult) -> list[Part]:
+    m = result.metrics
     ways = [
-        ("Layer by layer", result.metrics.get("sram_layer_by_layer_bytes"), False),
-        ("Patches as in MCUNetV2", result.metrics.get("sram_patch_bytes"), False),
-        ("This firmware", result.metrics.get("sram_peak_bytes"), True),
+        ("Layer by layer", m.get("sram_layer_by_layer_bytes"), False),
+        (f"Patches as in MCUNetV2{_again(m.get('patch_extra_macs_ratio'))}", m.get("sram_patch_bytes"), False),
+        (f"This firmware{_again(m.get('extra_macs_ratio'))}", m.get("sram_peak_bytes"), True),
     ]
     top = max((size for _, size, _ in ways if size), default=1.0)
     return [Part(label, kb(size), size / top, strong) for label, size, strong in ways if size]
+
+
+def _again(ratio: float | None) -> str:
+    """MACs computed twice, as a remark."""
+    return "" if ratio is None else f" (+{ratio:.1%} MACs)"
 
 
 def _sram_parts(result: TargetResult) -> list[Part]:

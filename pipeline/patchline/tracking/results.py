@@ -11,6 +11,7 @@ from patchline import targets as boards
 from patchline.config import Params, load_params
 from patchline.files import read_json
 from patchline.network.ir import Network
+from patchline.schedule.limits import Limits, executed_macs
 from patchline.schedule.plan import Plan, load_plan
 from patchline.tracking import stage_metrics
 
@@ -21,8 +22,10 @@ FINAL_METRICS = (  # in the order in which they are logged: MLflow's compare pag
     "accuracy_constant",
     "sram_peak_bytes",
     "activation_peak_bytes",
+    "arena_bytes",
     "sram_layer_by_layer_bytes",
     "sram_patch_bytes",
+    "patch_extra_macs_ratio",
     "flash_bytes",
     "macs",
     "extra_macs_ratio",
@@ -124,20 +127,17 @@ def load_results(root: Path, params: Params | None = None) -> Results:
 
 def constraints_of(params: Params, target: boards.Target, metrics: dict[str, float]) -> tuple[Constraint, ...]:
     """The constraints of params.yaml and the board against `metrics` (names of FINAL_METRICS)."""
-    search = params.search
-    sram = min(search.sram_budget or target.sram.size, target.sram.size)
-    flash = min(search.flash_budget or target.flash.size, target.flash.size)
-    wanted: list[tuple[str, str, float | None, str]] = [
-        ("sram_peak_bytes", "SRAM", sram, "B"),
-        ("flash_bytes", "Flash", flash, "B"),
-        ("macs", "Multiply-accumulates", search.max_macs, "MACs"),
-        ("latency_ms_est", "Latency (estimate)", search.max_latency_ms, "ms"),
-        ("extra_macs_ratio", "Redundant MACs", search.max_extra_macs, "ratio"),
-    ]
+    if "macs" in metrics:
+        metrics = {**metrics, "executed_macs": executed_macs(metrics["macs"], metrics.get("extra_macs_ratio", 0.0))}
     found = [
-        Constraint(metric, label, limit, metrics.get(metric, float("inf")), unit)
-        for metric, label, limit, unit in wanted
-        if limit is not None
+        Constraint(
+            limit.metric,
+            limit.name[0].upper() + limit.name[1:],
+            limit.value,
+            metrics.get(limit.metric, float("inf")),
+            limit.unit,
+        )
+        for limit in Limits.of(params.search, target).each()
     ]
     exact = Constraint(
         "bit_exact_outputs", "Bit-exact outputs", 1.0, metrics.get("bit_exact_outputs", 0.0), "ratio", True
