@@ -125,9 +125,11 @@ class _SegmentBuffers:
         return buffers
 
     def _rings(self, step: tuple[int, int], source: bool) -> Rings:
-        """Rings of a step: the worst over its rows of tiles. Those of `layer_steps` hand every row on at once."""
-        if self.segment.kind != "stream" and not source and not any(i in self.segment.batches for i in range(*step)):
-            return Rings({op.output: 1 for op in self.network.ops[step[0] : step[1]]}, {})
+        """Rings of a step: the worst over its rows of tiles. Most of `layer_steps` hand every row on at once."""
+        ops = self.network.ops[step[0] : step[1]]
+        row_by_row = self.segment.kind != "stream" and not source and all(op.rows.kernel == 1 for op in ops[1:])
+        if row_by_row and not any(i in self.segment.batches for i in range(*step)):
+            return Rings({op.output: 1 for op in ops}, {})
         found = [
             simulate(
                 self.graph,
