@@ -17,13 +17,13 @@ SOURCE = ROOT / "pipeline"
 STAGES: dict[str, Any] = read_yaml(ROOT / "dvc.yaml")["stages"]
 
 # Modules that carry no result of their own: a change in them must not train everything again.
-PLUMBING = {"cli", "config", "errors", "files", "make", "progress", "targets"}
+PLUMBING = {"cli", "config", "errors", "extras", "files", "progress", "targets"}
 
 # Modules that a stage imports without using them for its result.
 IMPORTED_ONLY = {
     "train_supernet": {"network"},  # architecture.py describes candidates to the scheduler, training does not ask
     # it reads what earlier stages wrote, and depends on their metrics; compiled.py is for `patchline track DIR`
-    "track": {"hil", "network", "schedule"},
+    "track": {"build", "network", "schedule"},
 }
 
 

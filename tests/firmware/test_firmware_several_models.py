@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from patchline import targets
+from patchline.build import elf
 from patchline.codegen import generate
 from patchline.codegen.generate import golden_vectors
 from patchline.errors import UserError
-from patchline.hil import elf, qemu
+from patchline.hil import qemu
 from patchline.hil.unicorn_board import UnicornBoard
 from patchline.network.builder import NetworkBuilder
 from patchline.schedule import solve

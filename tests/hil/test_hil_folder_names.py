@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from patchline import codegen, targets
+from patchline import build, codegen, targets
+from patchline.build import host
 from patchline.cli import app
-from patchline.codegen import host
-from patchline.hil import build, qemu, sessions
+from patchline.hil import qemu, sessions
 from patchline.hil.isolate import call
 from patchline.hil.sessions import Inference, Setup
 from patchline.network import reference, serialize
@@ -79,13 +79,3 @@ def test_qemu(folder: Path, tiny, images, reference, monkeypatch) -> None:
     found, _ = call(sessions.linked, Setup(firmware, "mps2-an386"), "qemu", [0], images[:1], timeout_s=60)
     assert isinstance(found, Inference)
     assert np.array_equal(found.outputs, reference(images[0]))
-
-
-def test_the_firmware_does_not_depend_on_where_it_is_built(tmp_path: Path) -> None:
-    model, board = network(), targets.load("stm32f412")
-    plan = solve(model, board).plan
-    first, second = (
-        build.compile_folder(codegen.generate(model, plan, board, tmp_path / name)).read_bytes()
-        for name in ("here", "there $(touch PWNED)")
-    )
-    assert first == second

@@ -11,10 +11,10 @@ import pytest
 
 import patchline
 from patchline import targets
+from patchline.build.elf import Elf
 from patchline.errors import UserError
 from patchline.hil import renode, sessions
 from patchline.hil.client import Client
-from patchline.hil.elf import Elf
 from patchline.hil.isolate import call
 from patchline.hil.outcome import RunError
 from patchline.hil.sessions import Inference, Setup

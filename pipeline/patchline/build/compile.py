@@ -1,35 +1,19 @@
-"""Compiles a generated firmware folder and holds the linked sizes against the plan."""
+"""Compiles a generated firmware folder for its board."""
 
 from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
-from patchline import files, make
+from patchline import files
+from patchline.build import elf, make
+from patchline.build.sizes import linked_sizes
 from patchline.errors import UserError
-from patchline.hil import elf as elf_files
-from patchline.hil.elf import ARENA, Elf
-from patchline.hil.outcome import RunError
-from patchline.schedule.plan import Plan
 
 COMPILER = "arm-none-eabi-gcc"
 BUILD = "build"
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """Bytes of a linked firmware. `static` is .data + .bss without the arena; `sram` = arena + static + stack."""
-
-    text: int
-    data: int
-    bss: int
-    arena: int
-    static: int
-    stack: int
-    flash: int
-    sram: int
 
 
 def compile_folder(folder: str | Path, *, shared: Path | None = None) -> Path:
@@ -53,38 +37,5 @@ def compile_folder(folder: str | Path, *, shared: Path | None = None) -> Path:
         raise UserError(f"the firmware in {folder} does not build:\n  " + "\n  ".join(lines[:30]), exit_code=1)
     for name in ("firmware.elf", "firmware.map"):
         shutil.copyfile(folder / BUILD / name, folder / name)
-    files.write_json(folder / "size.json", asdict(sizes(elf_files.load(folder / "firmware.elf"))))
+    files.write_json(folder / "size.json", asdict(linked_sizes(elf.load(folder / "firmware.elf"))))
     return folder / "firmware.elf"
-
-
-def sizes(elf: Elf) -> Sizes:
-    """Sizes of a linked firmware."""
-    arena_symbol = elf.find(*ARENA)
-    arena = arena_symbol.size if arena_symbol else 0
-    stack = elf.size_of(".stack")
-    sram = elf.sram_bytes
-    return Sizes(
-        text=sum(s.size for s in elf.sections if not s.in_sram),
-        data=elf.size_of(".data"),
-        bss=sum(s.size for s in elf.sections if s.in_sram and not s.in_file and s.name != ".stack"),
-        arena=arena,
-        static=sram - arena - stack,
-        stack=stack,
-        flash=elf.flash_bytes,
-        sram=sram,
-    )
-
-
-def check_sizes(elf: Elf, plan: Plan) -> Sizes:
-    """The sizes of `elf`; raises RunError (kind size) when they are not, byte for byte, what the plan says."""
-    found = sizes(elf)
-    pairs = (
-        ("the arena", found.arena, plan.arena_bytes),
-        ("static memory (.data + .bss)", found.static, plan.sram.static),
-        ("the reserved stack", found.stack, plan.sram.stack),
-        ("SRAM in total", found.sram, plan.sram_peak_bytes),
-    )
-    wrong = [f"{what} is {linked} bytes, planned {planned}" for what, linked, planned in pairs if linked != planned]
-    if wrong:
-        raise RunError("size", f"{elf.path}: " + "; ".join(wrong))
-    return found

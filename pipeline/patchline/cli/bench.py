@@ -40,6 +40,7 @@ def command(
     import json
     from dataclasses import asdict
 
+    from patchline.build import SizeError
     from patchline.files import hash_file
     from patchline.hil import bench, cases
     from patchline.hil.outcome import RunError
@@ -52,7 +53,7 @@ def command(
     digest = hash_file(case.elf)
     try:
         result = bench.run(case, pixels, labels, emulator=emulator, traced_images=traced, workers=workers)
-    except RunError:
+    except (RunError, SizeError):
         if keep:
             _drop(firmware / "benchmark.json")
         raise

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from patchline import build
+from patchline.build import elf as elf_files
+from patchline.build.elf import ARENA
 from patchline.errors import UserError
-from patchline.hil import build, cycles, emulators, locate, sessions
-from patchline.hil import elf as elf_files
+from patchline.hil import cycles, emulators, locate, sessions
 from patchline.hil.cases import Case
 from patchline.hil.cycles import Cost
-from patchline.hil.elf import ARENA
 from patchline.hil.isolate import Job, stream
 from patchline.hil.outcome import RunError
 from patchline.hil.sessions import Ended, Inference, Setup
@@ -110,7 +111,7 @@ def run(
 ) -> Result:
     """Benchmark `case` on int8 images [N, H, W, C].
 
-    Raises RunError for a fault, hang, mismatch or wrong size, UserError for wrong arguments.
+    Raises RunError for a fault, hang or mismatch, SizeError for a wrong size, UserError for wrong arguments.
     """
     try:
         return _run(case, images, labels, emulator, traced_images, workers)
@@ -134,7 +135,7 @@ def _run(
             f"{expected_shape}: prepare the data again, or name the right images"
         )
     elf = elf_files.load(case.elf)
-    sizes = build.check_sizes(elf, case.plan) if case.plan is not None else build.sizes(elf)
+    sizes = build.check_sizes(elf, case.plan) if case.plan is not None else build.linked_sizes(elf)
     setup = Setup(case.elf, case.target_file, _input_address(elf, case.plan))
     expected = _joined(reference.run_batch(case.network, images), case.network)
     main, second = emulators.roles(emulator, case.target, len(images))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from patchline.build.elf import Elf
 from patchline.errors import UserError
 from patchline.hil import qemu, renode
-from patchline.hil.elf import Elf
 from patchline.hil.link import Link
 from patchline.targets import Target
 

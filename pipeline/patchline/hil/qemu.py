@@ -15,8 +15,8 @@ import sys
 import time
 from pathlib import Path
 
+from patchline.build.elf import Elf
 from patchline.errors import UserError
-from patchline.hil.elf import Elf
 from patchline.hil.outcome import RunError
 from patchline.hil.peripherals import TIMER_TICKS_PER_INSTRUCTION
 from patchline.hil.process import ProcessBoard

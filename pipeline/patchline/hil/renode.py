@@ -29,8 +29,9 @@ import time
 from decimal import Decimal
 from pathlib import Path
 
+from patchline.build.elf import Elf
 from patchline.errors import UserError
-from patchline.hil.elf import INFER, ROW, Elf, return_addresses
+from patchline.hil.functions import INFER, ROW, return_addresses
 from patchline.hil.outcome import RunError
 from patchline.hil.process import ProcessBoard
 from patchline.hil.programs import RENODE

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from patchline import targets
+from patchline.build import elf as elf_files
 from patchline.hil import cycles, emulators, qemu
-from patchline.hil import elf as elf_files
 from patchline.hil.client import Client, Int8Array, row_source
 from patchline.hil.cycles import Cost
-from patchline.hil.elf import FIRE, INFER, ROW
+from patchline.hil.functions import FIRE, INFER, ROW
 from patchline.hil.isolate import unwind_on_sigterm
 from patchline.hil.renode import RenodeBoard
 from patchline.hil.trace import divide

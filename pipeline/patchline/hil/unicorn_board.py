@@ -57,11 +57,12 @@ from unicorn.unicorn_const import (
     UC_MEM_WRITE_UNMAPPED,
 )
 
+from patchline.build.elf import Elf
 from patchline.errors import UserError
 from patchline.hil.blocks import BlockCache
 from patchline.hil.client import RowSource
 from patchline.hil.cycles import LineCache
-from patchline.hil.elf import FIRE, HALT, INFER, ROW, Elf, behind_conditional_accesses
+from patchline.hil.functions import FIRE, HALT, INFER, ROW, behind_conditional_accesses
 from patchline.hil.outcome import RunError
 from patchline.hil.peripherals import CPUID, PERIPHERALS, SYSTEM, Registers, UartModel
 from patchline.hil.trace import RUNTIME, SIZE_SHIFT, Call, Trace
