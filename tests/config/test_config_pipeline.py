@@ -17,7 +17,7 @@ SOURCE = ROOT / "pipeline"
 STAGES: dict[str, Any] = read_yaml(ROOT / "dvc.yaml")["stages"]
 
 # Modules that carry no result of their own: a change in them must not train everything again.
-PLUMBING = {"cli", "config", "errors", "extras", "files", "progress", "targets"}
+PLUMBING = {"cli", "config", "errors", "extras", "files", "plugins", "progress", "targets"}
 
 # Modules that a stage imports without using them for its result.
 IMPORTED_ONLY = {

@@ -79,7 +79,7 @@ def _lines(board, count):
 
 
 def test_two_models_in_one_program_are_bit_exact_on_qemu(program):
-    if reason := qemu.why_not():
+    if reason := qemu.unavailable_because():
         pytest.skip(reason)
     binary, expected = program
     board = qemu.QemuBoard(binary, TARGET)

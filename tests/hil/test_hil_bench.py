@@ -18,7 +18,7 @@ from patchline import build, codegen, targets
 from patchline.build import elf
 from patchline.cli import main as cli_main
 from patchline.errors import UserError
-from patchline.hil import bench, cases, emulators, qemu
+from patchline.hil import bench, cases, qemu
 from patchline.hil.outcome import RunError
 from patchline.hil.unicorn_board import UnicornBoard
 from patchline.network import reference, serialize
@@ -82,24 +82,12 @@ def test_outputs_sizes_and_counts(f412, inputs) -> None:
     json.dumps(result.metrics())
 
 
-@pytest.mark.skipif(bool(qemu.why_not()), reason=qemu.why_not() or "QEMU is there")
+@pytest.mark.skipif(bool(qemu.unavailable_because()), reason=qemu.unavailable_because() or "QEMU is there")
 @pytest.mark.parametrize(("board", "mode"), [("mps2-an386", "pulled"), ("mps2-an500", "resident")])
 def test_auto_asks_a_second_emulator(tmp_path, inputs, board, mode) -> None:
     case = cases.load_case(make(tmp_path / "firmware", board, mode), board)
     result = bench.run(case, inputs, workers=1)  # raises where outputs differ, or instructions by more than 0.1 %
     assert (result.checked_by, result.bit_exact_outputs) == ("unicorn+qemu", 1.0)
-
-
-def test_who_runs_the_images(monkeypatch) -> None:
-    here = {"renode", "unicorn"}
-    monkeypatch.setattr(emulators, "why_not", lambda name, target: "" if name in here & {*target.emulators} else "no")
-    stm32, mps2 = targets.load("stm32f412"), targets.load("mps2-an386")
-    assert emulators.roles("auto", stm32, emulators.RENODE_IMAGES) == ("renode", None)
-    assert emulators.roles("auto", stm32, emulators.RENODE_IMAGES + 1) == ("unicorn", "renode")
-    assert emulators.roles("auto", mps2, 1) == ("unicorn", None)
-    assert emulators.roles("unicorn", stm32, 1) == ("unicorn", None)
-    here |= {"qemu"}
-    assert emulators.roles("auto", mps2, 1) == ("unicorn", "qemu")
 
 
 def test_a_real_board_is_measured_over_its_serial_port(f412, inputs) -> None:

@@ -69,13 +69,13 @@ def test_the_host_build(folder: Path) -> None:
     assert np.array_equal(found[model.outputs[0]], reference.run_batch(model, images)[model.outputs[0]])
 
 
-@pytest.mark.skipif(bool(qemu.why_not()), reason=qemu.why_not() or "QEMU is there")
+@pytest.mark.skipif(bool(qemu.unavailable_because()), reason=qemu.unavailable_because() or "QEMU is there")
 def test_qemu(folder: Path, tiny, images, reference, monkeypatch) -> None:
     """The firmware and the temporary files lie in such a folder."""
     monkeypatch.setenv("TMPDIR", str(folder))
     monkeypatch.setattr("tempfile.tempdir", None)
     firmware = folder / "firmware.elf"
     shutil.copy(tiny("mps2-an386").path, firmware)
-    found, _ = call(sessions.linked, Setup(firmware, "mps2-an386"), "qemu", [0], images[:1], timeout_s=60)
+    found, _ = call(sessions.over_link, Setup(firmware, "mps2-an386"), "qemu", [0], images[:1], timeout_s=60)
     assert isinstance(found, Inference)
     assert np.array_equal(found.outputs, reference(images[0]))

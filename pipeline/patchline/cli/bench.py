@@ -18,7 +18,9 @@ def command(
     target: Annotated[
         str | None, typer.Option(help="Name of the board, or the path of a board file; default: what plan.json says.")
     ] = None,
-    emulator: Annotated[str, typer.Option(help="auto, renode, qemu, unicorn or serial:/dev/ttyX.")] = "auto",
+    emulator: Annotated[
+        str, typer.Option(help="auto, serial:/dev/ttyX, or an emulator that `patchline doctor` lists.")
+    ] = "auto",
     network: Annotated[
         Path | None, typer.Option(help="The network (.npz); default: beside the ELF, models/<target>/.")
     ] = None,
