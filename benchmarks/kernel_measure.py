@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from patchline import codegen, targets
-from patchline.hil import build, sessions
+from patchline import build, codegen, targets
+from patchline.hil import sessions
 from patchline.hil.cycles import Cost
 from patchline.hil.sessions import Inference, Setup
 from patchline.hil.trace import RUNTIME

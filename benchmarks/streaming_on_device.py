@@ -20,10 +20,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from patchline import codegen, targets
+from patchline import build, codegen, targets
 from patchline.errors import run_main
 from patchline.files import write_text
-from patchline.hil import bench, build, cases
+from patchline.hil import bench, cases
 from patchline.network import serialize, zoo
 from patchline.network.ir import Network
 from patchline.schedule import Plan, layer_plan, solve

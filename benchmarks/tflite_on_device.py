@@ -18,9 +18,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from patchline import codegen, targets
+from patchline import build, codegen, targets
+from patchline.build import elf
 from patchline.errors import UserError, run_main
-from patchline.hil import build, elf, sessions
+from patchline.hil import sessions
 from patchline.hil.sessions import Inference, Setup
 from patchline.network.importers import load_network
 from patchline.network.ir import Network

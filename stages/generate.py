@@ -5,10 +5,10 @@ python stages/generate.py TARGET -> metrics/<target>/generate.json
 
 from pathlib import Path
 
-from patchline import codegen, files, targets
+from patchline import build, codegen, files, targets
+from patchline.build import elf
 from patchline.config import load_params
 from patchline.errors import UserError, run_for_target
-from patchline.hil import build, elf
 from patchline.network import serialize
 from patchline.schedule import best_patch_plan, solve
 from patchline.schedule.limits import Limits

@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 
 from patchline.errors import UserError
 from patchline.files import read_yaml
+from patchline.plugins import AUTO, emulator_choices, is_emulator
 
 _BYTES = {"": 1, "B": 1, "KB": 1024, "KIB": 1024, "MB": 1024**2, "MIB": 1024**2}
 _COUNTS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
@@ -60,6 +61,12 @@ def _passes(low: int) -> Any:
 
 def _choice(default: str, *names: str) -> Any:
     return _field(default, "one of " + ", ".join(names))
+
+
+def _emulator_choice(value: Any) -> Any:
+    if not (isinstance(value, str) and (value == AUTO or is_emulator(value))):
+        raise ValueError(f"{value!r} is not allowed; allowed: one of {', '.join(emulator_choices())}")
+    return value
 
 
 class _Model(BaseModel):
@@ -133,7 +140,7 @@ class QuantizeParams(_Model):
 class BenchmarkParams(_Model):
     """The run of the firmware on an emulated board."""
 
-    emulator: Literal["auto", "renode", "qemu", "unicorn"] = _choice("auto", "auto", "renode", "qemu", "unicorn")
+    emulator: Annotated[str, BeforeValidator(_emulator_choice)] = _field(AUTO, "auto, or an emulator")
     images: int | None = _field(None, "a whole number of at least 1, or null for the whole test split", ge=1)
     traced_images: int = _whole(2, 1, 10_000)
 

@@ -12,7 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from patchline import plugins
 from patchline.adopt import VERSION_FILE
+from patchline.errors import UserError
 from patchline.extras import PIPELINE, requirements
 from patchline.hil.programs import QEMU, RENODE, RENODE_VERSION
 
@@ -43,6 +45,7 @@ def examine() -> list[Check]:
         _initialised(),
         _renode(),
         _qemu(),
+        _emulators(),
         _tool("cppcheck", ("cppcheck",), "checks the generated C", "cppcheck", required=False),
         _act(),
         _tool("chromium", ("chromium", "google-chrome"), "takes screenshots", "chromium", required=False),
@@ -153,6 +156,20 @@ def _qemu() -> Check:
     path = QEMU.path()
     found = _version([path, "--version"]) if path else None
     return Check("qemu-system-arm", "emulates the mps2 boards", False, found, _apt("qemu-system-arm"))
+
+
+def _emulators() -> Check:
+    """Names that packages add count only where they can be imported."""
+    faults = []
+    for name in plugins.emulator_names():
+        if name not in plugins.BUILT_IN:
+            try:
+                plugins.load_emulator(name)
+            except UserError as error:
+                faults.append(str(error))
+    found = None if faults else ", ".join(plugins.emulator_names())
+    purpose = "names for `patchline bench --emulator`, params.yaml and board files"
+    return Check("emulators", purpose, False, found, "; ".join(faults))
 
 
 def _act() -> Check:

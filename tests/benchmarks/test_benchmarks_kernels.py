@@ -11,8 +11,8 @@ import kernel_report
 import kernels
 from kernel_figures import QUICK_CASES, Figure
 from kernel_networks import NETWORKS, with_tflite_rule
+from patchline import build
 from patchline.errors import UserError
-from patchline.hil import build
 from patchline.network.importers import load_network
 from patchline.network.ir import Conv, Depthwise, Network
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from patchline import codegen
-from patchline.codegen import host
+from patchline.build import host
 from patchline.network import reference
 from patchline.network.ir import Network
 from patchline.schedule.plan import Plan

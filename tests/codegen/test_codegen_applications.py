@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from patchline import codegen, targets
+from patchline import build, codegen, targets
 from patchline.codegen.generate import template_folder
 from patchline.errors import UserError
-from patchline.hil import build
 from patchline.network import reference
 from patchline.network.builder import NetworkBuilder
 from patchline.network.ir import Network

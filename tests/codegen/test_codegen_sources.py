@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from patchline import codegen, targets
-from patchline.codegen import host, layout
+from patchline import build, codegen, targets
+from patchline.build import elf, host
+from patchline.codegen import layout
 from patchline.codegen.operators import lower
 from patchline.errors import UserError
-from patchline.hil import build, elf
 from patchline.network import reference
 from patchline.network.builder import NetworkBuilder
 from patchline.network.ir import Network, Op

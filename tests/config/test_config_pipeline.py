@@ -17,14 +17,14 @@ SOURCE = ROOT / "pipeline"
 STAGES: dict[str, Any] = read_yaml(ROOT / "dvc.yaml")["stages"]
 
 # Modules that carry no result of their own: a change in them must not train everything again.
-PLUMBING = {"cli", "config", "errors", "extras", "files", "make", "progress", "targets"}
+PLUMBING = {"cli", "config", "errors", "extras", "files", "plugins", "progress", "targets"}
 
 PARTS = "data/parts.py"
 
 # Modules that a stage imports without using them for its result.
 IMPORTED_ONLY = {
     # it reads what earlier stages wrote, and depends on their metrics; compiled.py is for `patchline track DIR`
-    "track": {"hil", "network", "schedule"},
+    "track": {"build", "network", "schedule"},
 }
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from patchline import codegen, targets
-from patchline.hil import build, elf
+from patchline import build, codegen, targets
+from patchline.build import elf
 from patchline.hil.client import Client, row_source
 from patchline.hil.unicorn_board import UnicornBoard
 from patchline.network.ir import Network

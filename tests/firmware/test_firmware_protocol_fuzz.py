@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from patchline import codegen, targets
-from patchline.codegen import host
+from patchline.build import host
 from patchline.codegen.generate import golden_vectors
 from patchline.network.builder import NetworkBuilder
 from patchline.network.ir import Network

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from patchline import targets
+from patchline.build import elf
 from patchline.codegen import generate
 from patchline.codegen.generate import golden_vectors
 from patchline.errors import UserError
-from patchline.hil import elf, qemu
+from patchline.hil import qemu
 from patchline.hil.unicorn_board import UnicornBoard
 from patchline.network.builder import NetworkBuilder
 from patchline.schedule import solve
@@ -78,7 +79,7 @@ def _lines(board, count):
 
 
 def test_two_models_in_one_program_are_bit_exact_on_qemu(program):
-    if reason := qemu.why_not():
+    if reason := qemu.unavailable_because():
         pytest.skip(reason)
     binary, expected = program
     board = qemu.QemuBoard(binary, TARGET)

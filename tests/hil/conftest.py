@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from patchline import targets
-from patchline.hil import elf
+from patchline.build import elf
 
 SOURCE = Path(__file__).parent / "firmware" / "tiny.c"
 STACK = 512

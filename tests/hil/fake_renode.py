@@ -19,7 +19,7 @@ from unicorn import UC_HOOK_MEM_WRITE, Uc
 from unicorn.arm_const import UC_ARM_REG_PC
 
 from patchline import targets
-from patchline.hil import elf
+from patchline.build import elf
 from patchline.hil.unicorn_board import UnicornBoard
 
 NOWHERE, NOWHERE_SIZE = 0x3000_0000, 0x1_0000

@@ -21,16 +21,16 @@ import pytest
 import patchline
 from patchline import targets
 from patchline.errors import UserError
-from patchline.hil import emulators, process, qemu, sessions
+from patchline.hil import process, qemu, sessions
 from patchline.hil.client import Client
 from patchline.hil.isolate import Job, call, stream, unwind_on_sigterm
 from patchline.hil.outcome import RunError
 from patchline.hil.process import ProcessBoard
 from patchline.hil.serial_port import SerialBoard
-from patchline.hil.sessions import Ended, Inference, Setup
+from patchline.hil.sessions import Inference, Setup, StackUse
 from patchline.hil.unicorn_board import UnicornBoard
 
-needs_qemu = pytest.mark.skipif(bool(qemu.why_not()), reason=qemu.why_not() or "QEMU is there")
+needs_qemu = pytest.mark.skipif(bool(qemu.unavailable_because()), reason=qemu.unavailable_because() or "QEMU is there")
 
 
 @needs_qemu
@@ -38,9 +38,9 @@ needs_qemu = pytest.mark.skipif(bool(qemu.why_not()), reason=qemu.why_not() or "
 def test_qemu_and_unicorn_agree_on_outputs_and_instructions(tiny, images, reference, name) -> None:
     elf = tiny(name, "REPEAT=2000")
     setup = Setup(elf.path, name)
-    *theirs, ended = call(sessions.linked, setup, "qemu", [0, 1, 2], images, timeout_s=60)
+    *theirs, ended = call(sessions.over_link, setup, "qemu", [0, 1, 2], images, timeout_s=60)
     mine = [i for i in call(sessions.traced, setup, [0, 1, 2], images, timeout_s=60) if isinstance(i, Inference)]
-    assert isinstance(ended, Ended)
+    assert isinstance(ended, StackUse)
     for ours, other, image in zip(mine, theirs, images, strict=True):
         assert np.array_equal(ours.outputs, reference(image))
         assert np.array_equal(other.outputs, reference(image))
@@ -106,13 +106,6 @@ def test_a_board_on_a_serial_port(tiny, images, reference) -> None:
 def test_a_serial_port_that_does_not_exist() -> None:
     with pytest.raises(UserError, match="cannot open the serial port"):
         SerialBoard("/dev/no-such-port", 115_200)
-
-
-def test_an_emulator_that_cannot_run_the_board_says_why() -> None:
-    with pytest.raises(UserError, match="does not have the memory map"):
-        emulators.check_choice("qemu", targets.load("stm32f412"))
-    with pytest.raises(UserError, match="choose one of"):
-        emulators.check_choice("spice", targets.load("stm32f412"))
 
 
 def counts(until: int) -> Iterator[int]:
@@ -224,7 +217,7 @@ import numpy as np
 from patchline.hil import sessions
 from patchline.hil.isolate import Job, stream
 images = np.zeros((1, 8, 8, 2), np.int8)
-jobs = [Job(sessions.linked, (sessions.Setup(Path({elf!r}), "mps2-an386"), "qemu", [i], images)) for i in range(2)]
+jobs = [Job(sessions.over_link, (sessions.Setup(Path({elf!r}), "mps2-an386"), "qemu", [i], images)) for i in range(2)]
 list(stream(jobs, silence_s=60))
 """
 
@@ -317,4 +310,4 @@ def test_an_emulator_that_does_not_come_up_is_stopped(tiny, pretender, monkeypat
 
 def test_a_variable_that_names_no_program_is_said(monkeypatch) -> None:
     monkeypatch.setenv("QEMU_SYSTEM_ARM", "/no/such/qemu")
-    assert qemu.why_not() == "$QEMU_SYSTEM_ARM names /no/such/qemu, which is no program"
+    assert qemu.unavailable_because() == "$QEMU_SYSTEM_ARM names /no/such/qemu, which is no program"

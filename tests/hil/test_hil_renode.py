@@ -11,10 +11,10 @@ import pytest
 
 import patchline
 from patchline import targets
+from patchline.build.elf import Elf
 from patchline.errors import UserError
 from patchline.hil import renode, sessions
 from patchline.hil.client import Client
-from patchline.hil.elf import Elf
 from patchline.hil.isolate import call
 from patchline.hil.outcome import RunError
 from patchline.hil.sessions import Inference, Setup
@@ -238,14 +238,13 @@ def test_a_script_that_stops_without_a_word_is_noticed(tiny, stand_in, monkeypat
         open_board(tiny("stm32f412"), start_timeout_s=3)
 
 
-@pytest.mark.skipif(bool(renode.why_not()), reason=renode.why_not() or "Renode is there")
+@pytest.mark.skipif(bool(renode.unavailable_because()), reason=renode.unavailable_because() or "Renode is there")
 @pytest.mark.parametrize("name", ["stm32f412", "stm32f746", "stm32h743"])
 def test_renode_and_unicorn_agree(tiny, images, reference, name) -> None:
     elf = tiny(name, "REPEAT=2000")
     setup = Setup(elf.path, name)
-    theirs = [
-        i for i in call(sessions.linked, setup, "renode", [0, 1], images[:2], timeout_s=120) if isinstance(i, Inference)
-    ]
+    ran = call(sessions.over_link, setup, "renode", [0, 1], images[:2], timeout_s=120)
+    theirs = [i for i in ran if isinstance(i, Inference)]
     mine = [i for i in call(sessions.traced, setup, [0, 1], images[:2], timeout_s=60) if isinstance(i, Inference)]
     for ours, other, image in zip(mine, theirs, images[:2], strict=True):
         assert np.array_equal(other.outputs, reference(image))

@@ -10,9 +10,10 @@ from unicorn import UC_HOOK_MEM_WRITE
 from unicorn.arm_const import UC_ARM_REG_R1, UC_ARM_REG_R3, UC_ARM_REG_R4
 
 from patchline import targets
+from patchline.build.elf import load
 from patchline.errors import UserError
 from patchline.hil.client import Client, row_source
-from patchline.hil.elf import behind_conditional_accesses, load
+from patchline.hil.functions import behind_conditional_accesses
 from patchline.hil.outcome import RunError
 from patchline.hil.trace import OUTSIDE, divide
 from patchline.hil.unicorn_board import UnicornBoard

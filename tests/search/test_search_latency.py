@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 from kernel_measure import measure
-from patchline import targets
+from patchline import build, targets
 from patchline.config import SearchParams
-from patchline.hil import build
 from patchline.schedule import solve
 from patchline.search import Limits, candidate_cost, predicted_cycles
 from patchline.search.cost import candidate_plan

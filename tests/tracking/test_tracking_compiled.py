@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from patchline.build import SizeError
 from patchline.cli import app
 from patchline.errors import UserError
 from patchline.files import hash_file
@@ -99,7 +100,7 @@ def test_folders_that_are_not_of_one_piece_are_refused(folder: Path, tmp_path: P
         compiled.track(folder)
     plan["sram"]["static"] += 4
     (folder / "plan.json").write_text(json.dumps(plan))
-    with pytest.raises(RunError, match="planned"):
+    with pytest.raises(SizeError, match="planned"):
         compiled.track(folder)
     (folder / "plan.json").write_text("[")
     with pytest.raises(UserError, match="damaged"):
@@ -113,11 +114,12 @@ def test_sources_alone_have_the_figures_of_the_plan(folder: Path) -> None:
     assert "sram_peak_bytes" in metrics and "flash_bytes" not in metrics
 
 
-def test_a_failed_benchmark_leaves_no_figures(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [RunError("mismatch", "1 of 3 images differ"), SizeError("1 byte more than planned")])
+def test_a_failed_benchmark_leaves_no_figures(folder: Path, monkeypatch: pytest.MonkeyPatch, error: UserError) -> None:
     from patchline.hil import bench
 
     def fail(*args: Any, **options: Any) -> None:
-        raise RunError("mismatch", "1 of 3 images differ")
+        raise error
 
     monkeypatch.setattr(bench, "run", fail)
     (folder / "benchmark.json").write_text("{}")

@@ -18,7 +18,9 @@ def command(
     target: Annotated[
         str | None, typer.Option(help="Name of the board, or the path of a board file; default: what plan.json says.")
     ] = None,
-    emulator: Annotated[str, typer.Option(help="auto, renode, qemu, unicorn or serial:/dev/ttyX.")] = "auto",
+    emulator: Annotated[
+        str, typer.Option(help="auto, serial:/dev/ttyX, or an emulator that `patchline doctor` lists.")
+    ] = "auto",
     network: Annotated[
         Path | None, typer.Option(help="The network (.npz); default: beside the ELF, models/<target>/.")
     ] = None,
@@ -40,6 +42,7 @@ def command(
     import json
     from dataclasses import asdict
 
+    from patchline.build import SizeError
     from patchline.files import hash_file
     from patchline.hil import bench, cases
     from patchline.hil.outcome import RunError
@@ -51,7 +54,7 @@ def command(
     digest = hash_file(case.elf)
     try:
         result = bench.run(case, pixels, labels, emulator=emulator, traced_images=traced, workers=workers)
-    except RunError:
+    except (RunError, SizeError):
         if keep:
             _drop(firmware / "benchmark.json")
         raise

@@ -50,10 +50,10 @@ def command(
     What the model holds that cannot be compiled is listed at once (exit code 2); exit code 3: it does not fit the
     board. Run the result with `patchline bench`.
     """
-    from patchline import codegen, targets
+    from patchline import build, codegen, targets
+    from patchline.build import elf
     from patchline.cli.plan import _budget
     from patchline.errors import UserError
-    from patchline.hil import build, elf
     from patchline.network import serialize
     from patchline.schedule import solve
 

@@ -1,4 +1,4 @@
-"""Plan -> C: `generate` writes a self-contained firmware folder, `host` builds and runs it on this machine."""
+"""Plan -> C: `generate` writes a self-contained firmware folder."""
 
 from patchline.codegen.generate import generate
 

@@ -9,12 +9,12 @@ from typing import Any
 
 from patchline.config import parse_bytes
 from patchline.deploy.errors import DeploymentError
+from patchline.plugins import emulator_choices
 
-EMULATORS = ("auto", "renode", "qemu", "unicorn")
 SCHEDULES = ("auto", "layer", "patch", "stream")
 INPUTS = ("pulled", "pushed", "resident")
 ALLOWED = {
-    "emulator": "one of " + ", ".join(EMULATORS),
+    "emulator": "one of " + ", ".join(emulator_choices()),
     "rebuild": "true or false",
     "schedule": "one of " + ", ".join(SCHEDULES),
     "input": "one of " + ", ".join(INPUTS),
@@ -57,7 +57,7 @@ def _value(key: str, value: Any) -> Any:
 
 
 def _parse(key: str, value: Any) -> Any:
-    choices = {"emulator": EMULATORS, "schedule": SCHEDULES, "input": INPUTS}.get(key)
+    choices = {"emulator": emulator_choices(), "schedule": SCHEDULES, "input": INPUTS}.get(key)
     if choices is not None:
         return _one_of(str(value), choices)
     if key == "rebuild":

@@ -92,8 +92,8 @@ def lay_down(model: Model, target: Target, config: DeployConfig, folder: Path) -
 
 
 def _build(network: Network, target: Target, config: DeployConfig, folder: Path) -> None:
+    from patchline.build import compile_folder
     from patchline.codegen import generate
-    from patchline.hil.build import compile_folder
     from patchline.schedule import solve
 
     solution = solve(

@@ -7,21 +7,23 @@ a second, independent emulator repeats a few images where one is present. Any di
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from patchline import build
+from patchline.build import elf as elf_files
+from patchline.build.elf import ARENA
 from patchline.errors import UserError
-from patchline.hil import build, cycles, emulators, locate, sessions
-from patchline.hil import elf as elf_files
+from patchline.hil import cycles, emulators, locate, sessions
 from patchline.hil.cases import Case
 from patchline.hil.cycles import Cost
-from patchline.hil.elf import ARENA
+from patchline.hil.emulators import UNICORN
 from patchline.hil.isolate import Job, stream
 from patchline.hil.outcome import RunError
-from patchline.hil.sessions import Ended, Inference, Setup
+from patchline.hil.sessions import Inference, Setup, StackUse
 from patchline.hil.trace import RUNTIME
 from patchline.network import reference
 from patchline.network.ir import Network
@@ -29,8 +31,7 @@ from patchline.network.scores import confusion, constant_accuracy, constant_warn
 from patchline.progress import track
 from patchline.schedule.plan import Plan
 
-SECOND_IMAGES = 4  # images that the second emulator repeats
-TRACE = "trace"  # Unicorn, recording
+CHECKER_IMAGES = 4  # images that the second emulator repeats
 AGREEMENT = 0.001  # by how much instruction counts of two emulators may differ, relative
 PER_ROW = 16  # and per input row: the firmware reads its counter inside `board_read_row`, so that entering and leaving
 # that call counts as inference, where Unicorn leaves out the whole call
@@ -119,7 +120,7 @@ def run(
 ) -> Result:
     """Benchmark `case` on int8 images [N, H, W, C].
 
-    Raises RunError for a fault, hang, mismatch or wrong size, UserError for wrong arguments.
+    Raises RunError for a fault, hang or mismatch, SizeError for a wrong size, UserError for wrong arguments.
     """
     try:
         return _run(case, images, labels, emulator, traced_images, workers)
@@ -143,33 +144,36 @@ def _run(
             f"{expected_shape}: prepare the data again, or name the right images"
         )
     elf = elf_files.load(case.elf)
-    sizes = build.check_sizes(elf, case.plan) if case.plan is not None else build.sizes(elf)
+    sizes = build.check_sizes(elf, case.plan) if case.plan is not None else build.linked_sizes(elf)
     setup = Setup(case.elf, case.target_file, _input_address(elf, case.plan))
     expected = _joined(reference.run_batch(case.network, images), case.network)
-    main, second = emulators.roles(emulator, case.target, len(images))
+    main, checker = emulators.main_and_checker(emulator, case.target, len(images))
 
     workers = workers or len(os.sched_getaffinity(0))
     count = min(max(traced_images, 1), len(images))
-    trace = _collect(_jobs(setup, TRACE, images[:count], workers), count, "trace on unicorn", setup)
+    tracing = _jobs(sessions.traced, (setup,), images[:count], workers)
+    trace = _collect(tracing, count, "trace on unicorn", setup)
     _compare(case, setup, images, expected, trace.outputs)
     costs = [i.costs for i in sorted(trace.inferences, key=lambda i: i.index) if i.costs is not None]
-    checked = ["unicorn"]
+    checked = [UNICORN]
 
-    jobs = _jobs(setup, main, images, workers)
+    if main == UNICORN:
+        jobs = _jobs(sessions.bulk, (setup,), images, workers)
+    else:
+        jobs = _jobs(sessions.over_link, (setup, main), images, 1 if emulators.is_serial(main) else workers)
     everything = _collect(jobs, len(images), f"benchmark on {main}", setup)
     _compare(case, setup, images, expected, everything.outputs)
     if main not in checked:
         checked.append(main)
         _same_counts(trace, everything, main)
 
-    if second is not None:
-        few = min(SECOND_IMAGES, len(images))
-        other = _collect(
-            [Job(sessions.linked, (setup, second, list(range(few)), images[:few]))], few, f"check on {second}", setup
-        )
-        _compare(case, setup, images, expected, other.outputs)
-        _same_counts(trace, other, second)
-        checked.append(second)
+    if checker is not None:
+        few = min(CHECKER_IMAGES, len(images))
+        jobs = _jobs(sessions.over_link, (setup, checker), images[:few], workers=1)
+        repeated = _collect(jobs, few, f"check on {checker}", setup)
+        _compare(case, setup, images, expected, repeated.outputs)
+        _same_counts(trace, repeated, checker)
+        checked.append(checker)
 
     outputs = np.stack([everything.outputs[i] for i in range(len(images))])
     stack = max(trace.stack, everything.stack)
@@ -210,13 +214,16 @@ class _Collected:
         return {inference.index: inference.outputs for inference in self.inferences}
 
 
-def _jobs(setup: Setup, emulator: str, images: NDArray[np.int8], workers: int) -> list[Job]:
-    parts = 1 if emulator.startswith(emulators.SERIAL) else min(workers, len(images))
+def _jobs(
+    session: Callable[..., Iterator[Inference | StackUse]],
+    arguments: tuple[object, ...],
+    images: NDArray[np.int8],
+    workers: int,
+) -> list[Job]:
+    """`session(*arguments, indices, images)` for every worker's share of the images."""
+    parts = min(workers, len(images))
     split = [list(range(start, len(images), parts)) for start in range(parts)]
-    if emulator in (TRACE, "unicorn"):
-        session = sessions.traced if emulator == TRACE else sessions.bulk
-        return [Job(session, (setup, indices, images[indices])) for indices in split]
-    return [Job(sessions.linked, (setup, emulator, indices, images[indices])) for indices in split]
+    return [Job(session, (*arguments, indices, images[indices])) for indices in split]
 
 
 def _collect(jobs: list[Job], total: int, what: str, setup: Setup) -> _Collected:
@@ -225,8 +232,8 @@ def _collect(jobs: list[Job], total: int, what: str, setup: Setup) -> _Collected
     def inferences() -> Iterator[Inference]:
         nonlocal stack
         for message in stream(jobs, silence_s=2 * setup.limit_s):
-            if isinstance(message, Ended):
-                stack = max(stack, message.stack_bytes or 0)
+            if isinstance(message, StackUse):
+                stack = max(stack, message.stack_bytes)
             else:
                 yield message
 

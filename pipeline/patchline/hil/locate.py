@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from unicorn import UC_HOOK_CODE, UC_HOOK_MEM_WRITE
 from unicorn.arm_const import UC_ARM_REG_PC, UC_ARM_REG_R0
 
+from patchline.build.elf import ARENA
 from patchline.hil.client import Client, row_source
-from patchline.hil.elf import ARENA, FIRE
+from patchline.hil.functions import FIRE
 from patchline.hil.outcome import RunError
 from patchline.hil.sessions import Setup
 from patchline.hil.unicorn_board import HookRequest, UnicornBoard

@@ -7,7 +7,7 @@ from typing import Literal
 
 from patchline.errors import UserError
 
-Kind = Literal["fault", "stack-overflow", "hang", "mismatch", "protocol", "timeout", "crash", "size"]
+Kind = Literal["fault", "stack-overflow", "hang", "mismatch", "protocol", "timeout", "crash"]
 
 TITLES: dict[Kind, str] = {
     "fault": "the firmware faulted",
@@ -17,7 +17,6 @@ TITLES: dict[Kind, str] = {
     "protocol": "the firmware broke the serial protocol",
     "timeout": "the run did not end in time",
     "crash": "the emulator process died",
-    "size": "the linked firmware does not have the planned size",
 }
 
 

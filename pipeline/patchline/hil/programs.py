@@ -10,22 +10,24 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Program:
-    """A program that the environment variable `variable` names, else `name` on PATH, else `local`. A variable that
-    names no program hides the others."""
+    """A program: the one that the environment variable `variable` names, else `name` on PATH, else `local`.
+
+    If the variable is set but names no program, there is no fallback.
+    """
 
     variable: str
     name: str
     local: Path | None = None
 
     def path(self) -> str | None:
-        """Its absolute path; None when there is none."""
+        """Its absolute path; None when it is not there."""
         named = os.environ.get(self.variable)
         found = shutil.which(named or self.name)
         if found is None and not named and self.local is not None:
             found = shutil.which(self.local)
         return None if found is None else str(Path(found).absolute())
 
-    def why_not(self, remedy: str) -> str:
+    def unavailable_because(self, remedy: str) -> str:
         """Why it cannot be used; empty when it can."""
         if self.path():
             return ""

@@ -1,9 +1,9 @@
 """QEMU's MPS2 boards as an independent process: the CMSDK UART on a socket, virtual time tied to instructions.
 
 `-icount shift=6` lets every instruction take 64 ns of virtual time, so that the board's 25 MHz timer advances by
-exactly 1.6 ticks per instruction. The firmware times its inference with that timer, and `instructions` turns ticks
-back: exact to one instruction per reading of the timer. QEMU has no DWT, and Debian's build brings no plug-in that
-counts instructions.
+exactly 1.6 ticks per instruction. The firmware times its inference with that timer; its ticks give the instructions,
+exact to one instruction per reading of the timer. QEMU has no DWT, and Debian's build brings no plug-in that counts
+instructions.
 """
 
 from __future__ import annotations
@@ -13,10 +13,13 @@ import re
 import socket
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+from patchline.build.elf import Elf
 from patchline.errors import UserError
-from patchline.hil.elf import Elf
+from patchline.hil.emulators import Emulator, not_listed
+from patchline.hil.link import Link
 from patchline.hil.outcome import RunError
 from patchline.hil.peripherals import TIMER_TICKS_PER_INSTRUCTION
 from patchline.hil.process import ProcessBoard
@@ -28,14 +31,9 @@ POLL_S = 0.05  # how often a starting QEMU is looked at
 ICOUNT = "shift=6,sleep=off"  # sleep=off: an idle core does not wait for the wall clock
 
 
-def why_not() -> str:
-    """Why QEMU cannot be used here, with the remedy; empty when it can."""
-    return QEMU.why_not("apt-get install qemu-system-arm")
-
-
-def instructions(ticks: float) -> int:
-    """Instructions behind a difference of timer ticks."""
-    return round(ticks / TIMER_TICKS_PER_INSTRUCTION)
+def unavailable_because() -> str:
+    """Why QEMU cannot be used on this machine, with the remedy; empty when it can."""
+    return QEMU.unavailable_because("apt-get install qemu-system-arm")
 
 
 class QemuBoard(ProcessBoard):
@@ -46,7 +44,7 @@ class QemuBoard(ProcessBoard):
             raise UserError(f"QEMU has no machine for {target.name}; its emulators: {', '.join(target.emulators)}")
         program = QEMU.path()
         if program is None:
-            raise UserError(why_not())
+            raise UserError(unavailable_because())
         super().__init__("QEMU")
         with self._starting(), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
             _bind(listener, self._folder)
@@ -98,3 +96,22 @@ def _bind(listener: socket.socket, folder: Path) -> None:
         listener.bind(f"/proc/self/fd/{descriptor}/{UART}")
     finally:
         os.close(descriptor)
+
+
+class QemuEmulator:
+    """See `emulators.Emulator`."""
+
+    independent = True
+    auto_images = 0  # Unicorn is as quick
+
+    def unavailable_because(self, target: Target) -> str:
+        return not_listed("qemu", target) or unavailable_because()
+
+    def open(self, elf: Elf, target: Target) -> Link:
+        return QemuBoard(elf, target)
+
+    def instructions(self, link: Link, target: Target, ticks: Callable[[], int]) -> int:
+        return round(ticks() / TIMER_TICKS_PER_INSTRUCTION)
+
+
+EMULATOR: Emulator = QemuEmulator()

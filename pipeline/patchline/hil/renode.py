@@ -26,11 +26,15 @@ import re
 import shutil
 import socket
 import time
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 
+from patchline.build.elf import Elf
 from patchline.errors import UserError
-from patchline.hil.elf import INFER, ROW, Elf, return_addresses
+from patchline.hil.emulators import Emulator, not_listed
+from patchline.hil.functions import INFER, ROW, return_addresses
+from patchline.hil.link import Link
 from patchline.hil.outcome import RunError
 from patchline.hil.process import ProcessBoard
 from patchline.hil.programs import RENODE
@@ -57,9 +61,9 @@ _UNMAPPED = re.compile(
 _ABORT = re.compile(r"CPU abort|lockup", re.IGNORECASE)
 
 
-def why_not() -> str:
-    """Why Renode cannot be used here, with the remedy; empty when it can."""
-    return RENODE.why_not("run `make renode`")
+def unavailable_because() -> str:
+    """Why Renode cannot be used on this machine, with the remedy; empty when it can."""
+    return RENODE.unavailable_because("run `make renode`")
 
 
 def platform_text(target: Target) -> str:
@@ -166,7 +170,7 @@ class RenodeBoard(ProcessBoard):
     def __init__(self, elf: Elf, target: Target, *, start_timeout_s: float = 60.0) -> None:
         program = RENODE.path()
         if program is None:
-            raise UserError(why_not())
+            raise UserError(unavailable_because())
         super().__init__("Renode")
         self._elf = elf
         with self._starting():
@@ -250,3 +254,25 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+class RenodeEmulator:
+    """See `emulators.Emulator`."""
+
+    independent = True
+    auto_images = 20  # it takes seconds an image
+
+    def unavailable_because(self, target: Target) -> str:
+        return not_listed("renode", target) or unavailable_because()
+
+    def open(self, elf: Elf, target: Target) -> Link:
+        return RenodeBoard(elf, target)
+
+    def instructions(self, link: Link, target: Target, ticks: Callable[[], int]) -> int:
+        """What the hooks logged, else the DWT's count, which is one of instructions here."""
+        assert isinstance(link, RenodeBoard)
+        counted = link.instructions()
+        return ticks() if counted is None else counted
+
+
+EMULATOR: Emulator = RenodeEmulator()

@@ -6,19 +6,17 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from patchline import targets
-from patchline.hil import cycles, emulators, qemu
-from patchline.hil import elf as elf_files
+from patchline.build import elf as elf_files
+from patchline.hil import cycles, emulators
 from patchline.hil.client import Client, Int8Array, row_source
 from patchline.hil.cycles import Cost
-from patchline.hil.elf import FIRE, INFER, ROW
+from patchline.hil.functions import FIRE, INFER, ROW
 from patchline.hil.isolate import unwind_on_sigterm
-from patchline.hil.renode import RenodeBoard
 from patchline.hil.trace import divide
 from patchline.hil.unicorn_board import UnicornBoard
 
@@ -62,13 +60,13 @@ class Inference:
 
 
 @dataclass(frozen=True)
-class Ended:
-    """The last thing a session says."""
+class StackUse:
+    """The last message of a session: the high-water mark of the painted stack."""
 
-    stack_bytes: int | None
+    stack_bytes: int
 
 
-def bulk(setup: Setup, indices: list[int], images: NDArray[np.int8]) -> Iterator[Inference | Ended]:
+def bulk(setup: Setup, indices: list[int], images: NDArray[np.int8]) -> Iterator[Inference | StackUse]:
     """Run images on Unicorn without tracing; pixels go straight into the firmware's memory."""
     board = setup.board()
     client = Client(board)
@@ -77,10 +75,10 @@ def bulk(setup: Setup, indices: list[int], images: NDArray[np.int8]) -> Iterator
         with _input(board, setup, image):
             client.infer()
         yield Inference(index, client.outputs())
-    yield Ended(board.stack_used())
+    yield StackUse(board.stack_used())
 
 
-def traced(setup: Setup, indices: list[int], images: NDArray[np.int8]) -> Iterator[Inference | Ended]:
+def traced(setup: Setup, indices: list[int], images: NDArray[np.int8]) -> Iterator[Inference | StackUse]:
     """Run images on Unicorn and count instructions and cycle estimates per operator."""
     board = setup.board()
     client = Client(board)
@@ -92,17 +90,26 @@ def traced(setup: Setup, indices: list[int], images: NDArray[np.int8]) -> Iterat
         costs = cycles.cost_by_owner(division, board.blocks, board.target, board.data_misses)
         total = sum(cost.instructions for cost in costs.values())
         yield Inference(index, client.outputs(), total, costs)
-    yield Ended(board.stack_used())
+    yield StackUse(board.stack_used())
 
 
-def linked(setup: Setup, name: str, indices: list[int], images: NDArray[np.int8]) -> Iterator[Inference | Ended]:
-    """Run images over the serial protocol on any emulator or a real board."""
+def over_link(
+    setup: Setup, emulator: str, indices: list[int], images: NDArray[np.int8]
+) -> Iterator[Inference | StackUse]:
+    """Run images over the serial protocol on `emulator`: a registered one, or a real board (serial:...)."""
     unwind_on_sigterm()
     target = setup.load_target()
-    link = emulators.open_link(name, elf_files.load(setup.elf), target)
+    serial = emulators.is_serial(emulator)
+    link = emulators.open_link(emulator, elf_files.load(setup.elf), target)
+    client = Client(link, timeout_s=setup.limit_s)
+
+    def ticks() -> int:
+        """The last inference by the firmware's own counter, without the wait for the host."""
+        total, waited = client.values("x-cycles")
+        return round((total - waited) % 2**32)
+
     try:
-        client = Client(link, timeout_s=setup.limit_s)
-        if name.startswith(emulators.SERIAL):
+        if serial:
             client.command("name")  # the board has booted long ago
         else:
             client.boot()
@@ -113,23 +120,16 @@ def linked(setup: Setup, name: str, indices: list[int], images: NDArray[np.int8]
             else:
                 client.infer(image)
             rows = client.rows_asked
-            instructions, measured = _counted(client, link, name, target)
-            yield Inference(index, client.outputs(), instructions, rows_asked=rows, cycles=measured)
+            count = measured = None
+            if serial:
+                measured = ticks()
+            else:
+                count = emulators.find(emulator).instructions(link, target, ticks)
+            yield Inference(index, client.outputs(), count, rows_asked=rows, cycles=measured)
         used = client.values("x-stack")
-        yield Ended(int(used[0]))
+        yield StackUse(int(used[0]))
     finally:
         link.close()
-
-
-def _counted(client: Client, link: Any, name: str, target: targets.Target) -> tuple[int | None, int | None]:
-    """Instructions (an emulator) or cycles (a real board) of the last inference without the wait for the host."""
-    if isinstance(link, RenodeBoard) and (count := link.instructions()) is not None:
-        return count, None
-    total, waited = client.values("x-cycles")
-    ticks = round((total - waited) % 2**32)
-    if name.startswith(emulators.SERIAL):
-        return None, ticks
-    return (qemu.instructions(ticks) if target.uart.kind == "cmsdk" else ticks), None
 
 
 def _input(board: UnicornBoard, setup: Setup, image: Int8Array) -> AbstractContextManager[None]:

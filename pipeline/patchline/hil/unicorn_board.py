@@ -57,11 +57,14 @@ from unicorn.unicorn_const import (
     UC_MEM_WRITE_UNMAPPED,
 )
 
+from patchline.build.elf import Elf
 from patchline.errors import UserError
 from patchline.hil.blocks import BlockCache
 from patchline.hil.client import RowSource
 from patchline.hil.cycles import LineCache
-from patchline.hil.elf import FIRE, HALT, INFER, ROW, Elf, behind_conditional_accesses
+from patchline.hil.emulators import UNICORN, Emulator, not_listed
+from patchline.hil.functions import FIRE, HALT, INFER, ROW, behind_conditional_accesses
+from patchline.hil.link import Link
 from patchline.hil.outcome import RunError
 from patchline.hil.peripherals import CPUID, PERIPHERALS, SYSTEM, Registers, UartModel
 from patchline.hil.trace import RUNTIME, SIZE_SHIFT, Call, Trace
@@ -400,6 +403,26 @@ class UnicornBoard:
         if symbol is None:
             raise UserError(f"{self.elf.path} has no symbol '{name}': the bench needs a firmware made by Patchline")
         return symbol.address
+
+
+class UnicornEmulator:
+    """See `emulators.Emulator`. The bench itself uses the board directly (`sessions.bulk`, `sessions.traced`)."""
+
+    independent = False
+    auto_images = 0  # any number: `auto` falls back to Unicorn
+
+    def unavailable_because(self, target: Target) -> str:
+        return not_listed(UNICORN, target)
+
+    def open(self, elf: Elf, target: Target) -> Link:
+        return UnicornBoard(elf, target)
+
+    def instructions(self, link: Link, target: Target, ticks: Callable[[], int]) -> None:
+        """The board counts only while it records."""
+        return
+
+
+EMULATOR: Emulator = UnicornEmulator()
 
 
 def leave_it_block(uc: Uc, *_data: object) -> None:

@@ -10,11 +10,12 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
 from patchline.config import parse_bytes
 from patchline.errors import UserError
+from patchline.plugins import emulator_names, is_emulator
 
 FOLDER = Path(__file__).parent
 
@@ -22,7 +23,15 @@ Bytes = Annotated[int, BeforeValidator(parse_bytes), Field(ge=0)]
 Address = Annotated[int, Field(ge=0, le=0xFFFF_FFFF)]
 Core = Literal["cortex-m4", "cortex-m7"]
 UartKind = Literal["stm32f4", "stm32f7", "cmsdk"]
-Emulator = Literal["renode", "qemu", "unicorn"]
+
+
+def _registered(name: str) -> str:
+    if not is_emulator(name):
+        raise ValueError(f"no emulator of this name is installed; there are {', '.join(emulator_names())}")
+    return name
+
+
+Emulator = Annotated[str, AfterValidator(_registered)]
 
 _STRICT = ConfigDict(extra="forbid")
 
@@ -111,8 +120,8 @@ class Target:
 
     @model_validator(mode="after")
     def _consistent(self) -> Target:
-        for emulator in ("renode", "qemu"):
-            if emulator in self.emulators and getattr(self, emulator) is None:
+        for emulator in self.emulators:
+            if getattr(self, emulator, self) is None:  # only some emulators have a section here
                 raise ValueError(f"emulators lists {emulator}, but the section '{emulator}:' is missing")
         if self.flash.origin < self.sram.end and self.sram.origin < self.flash.end:
             raise ValueError("flash and sram overlap")

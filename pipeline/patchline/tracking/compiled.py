@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from patchline import __version__
+from patchline import __version__, build
+from patchline.build import elf
 from patchline.errors import UserError
 from patchline.files import hash_file, read_json, write_text
-from patchline.hil import build, elf
 from patchline.network import serialize
 from patchline.network.ir import Network
 from patchline.schedule.plan import Plan, load_plan

@@ -1,10 +1,9 @@
-"""What the bench needs to know of a firmware ELF: segments, sections, symbols, sizes."""
+"""A linked firmware: segments, sections, symbols, sizes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 
 from elftools.common.exceptions import ELFError
@@ -12,11 +11,6 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
 from patchline.errors import UserError
-from patchline.hil.blocks import BlockCache, Instruction
-
-FIRE, ROW, INFER, HALT = "pl_fire", "board_read_row", "pl_infer", "board_halt"
-"""Functions of the firmware that the bench knows: an operator's row, the wait for an input row, a whole inference, the
-end of a firmware that found a fault."""
 
 ARENA = ("pl_arena", "arena")  # the symbol that is the plan's arena
 
@@ -105,7 +99,7 @@ def load(path: str | Path) -> Elf:
         with path.open("rb") as stream:
             file = ELFFile(stream)
             if file.get_machine_arch() != "ARM" or file.elfclass != 32:
-                raise UserError(f"{path} is a {file.get_machine_arch()} ELF; the bench runs 32-bit Arm firmware")
+                raise UserError(f"{path} is a {file.get_machine_arch()} ELF; Patchline works on 32-bit Arm firmware")
             segments = tuple(
                 (segment["p_paddr"], segment.data())
                 for segment in file.iter_segments("PT_LOAD")
@@ -143,31 +137,3 @@ def _symbols(file: ELFFile) -> dict[str, Symbol]:
             address = raw["st_value"] & ~1 if function else raw["st_value"]
             found[raw.name] = Symbol(raw.name, address, raw["st_size"], function)
     return found
-
-
-def behind_conditional_accesses(elf: Elf) -> tuple[int, ...]:
-    """Addresses of the instructions that follow the last load or store of an IT block."""
-
-    def accesses(instruction: Instruction) -> bool:
-        return instruction.conditional and instruction.mnemonic.startswith(("ld", "st", "vld", "vst"))
-
-    cache = BlockCache(elf.read)
-    found = []
-    for function in elf.functions:
-        for this, following in pairwise(_body(elf, cache, function)):
-            if accesses(this) and not accesses(following):
-                found.append(following.address)
-    return tuple(found)
-
-
-def _body(elf: Elf, cache: BlockCache, function: Symbol) -> tuple[Instruction, ...]:
-    return cache.get(function.address, len(elf.read(function.address, function.size))).instructions
-
-
-def return_addresses(elf: Elf, function: Symbol) -> tuple[int, ...]:
-    """Addresses of the instructions with which `function` returns (pop into pc, bx lr)."""
-    return tuple(
-        i.address
-        for i in _body(elf, BlockCache(elf.read), function)
-        if ("pc" in i.writes and i.mnemonic in ("pop", "ldm", "ldr")) or (i.mnemonic == "bx" and i.operands == ("lr",))
-    )

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from patchline import make
+from patchline.build import make
 from patchline.errors import UserError
 from patchline.network import reference
 from patchline.network.ir import Int8Array, Network
