@@ -15,6 +15,8 @@ from patchline.deploy.config import DeployConfig
 from patchline.errors import UserError
 from patchline.hil import bench, cases, emulators, sessions
 from patchline.hil.isolate import call
+from patchline.hil.qemu import QemuBoard
+from patchline.hil.renode import RenodeBoard
 from patchline.hil.sessions import Inference, Setup, StackUse
 from patchline.network import reference as network_reference
 from patchline.network import serialize
@@ -103,6 +105,18 @@ def test_who_runs_the_images(monkeypatch: pytest.MonkeyPatch) -> None:
     assert emulators.main_and_checker("unicorn", STM32, 1) == ("unicorn", None)
     here |= {"qemu"}
     assert emulators.main_and_checker("auto", MPS2, 1) == ("unicorn", "qemu")
+
+
+@pytest.mark.parametrize(("logged", "expected"), [(90, 90), (None, 160)])
+def test_renodes_own_count_goes_before_the_firmwares(monkeypatch, logged, expected) -> None:
+    monkeypatch.setattr(RenodeBoard, "instructions", lambda _: logged)
+    link = object.__new__(RenodeBoard)  # not started
+    assert emulators.find("renode").instructions(link, STM32, lambda: 160) == expected
+
+
+def test_ticks_of_qemus_timer_are_instructions() -> None:
+    link = object.__new__(QemuBoard)
+    assert emulators.find("qemu").instructions(link, MPS2, lambda: 160) == 100  # 1.6 ticks each
 
 
 @pytest.mark.usefixtures("spike")
