@@ -55,6 +55,7 @@ class Bench:
     supernet: Supernet
     judge: Judge
     test: Judge
+    image_size: int
 
     def won(self, side: str, draw: Draw, trials: int, seed: int) -> Won:
         params = self.params.search.model_copy(update={"trials": trials, "storage": None})
@@ -105,7 +106,7 @@ def with_section(page: str, text: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=8)
+    parser.add_argument("--seeds", type=int, default=4)
     parser.add_argument("--trials", type=int, nargs="+", default=[25, 50, 100])
     parser.add_argument("--target", default="stm32f412")
     parser.add_argument("--out", type=Path, default=Path("docs"))
@@ -118,7 +119,7 @@ def main() -> None:
         identity = [files.hash_file(SUPERNET), manifest.hashes["train"], manifest.hashes[split]]
         return Judge(supernet, train, data.load_split(split), identity)
 
-    bench = Bench(params, targets.load(args.target), supernet, judge("val"), judge("test"))
+    bench = Bench(params, targets.load(args.target), supernet, judge("val"), judge("test"), manifest.input.height)
     sides: Mapping[str, Draw] = {"search": evolved(params.search.population), "random": at_random}
     won: list[Won] = []
     for seed in range(1, args.seeds + 1):

@@ -83,7 +83,7 @@ def test_the_search_beats_random_draws_at_equal_cost() -> None:
 
     def best(draw: Draw, seed: int) -> float:
         judge = _Judge(seed)
-        result = search(SMALL, 2, judge, TARGET, params, limits, seed, draw)  # type: ignore[arg-type]
+        result = search(SMALL, 2, judge, TARGET, params, limits, seed, draw=draw)  # type: ignore[arg-type]
         assert judge.asked == params.trials == result.feasible
         return result.winner.accuracy or 0.0
 

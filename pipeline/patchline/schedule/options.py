@@ -248,10 +248,12 @@ def _ring_bytes(graph: Graph, name: str, widths: Vector, rows: Rows, rings: Ring
 
 
 def _undominated(first: int, end: int, allowed: Vector, peaks: Vector, extra: Vector) -> list[Option]:
+    """Those that no other beats in bytes, redundant MACs and strips alike: kernels are slower on narrow strips, also
+    where nothing is computed twice, and what a segment saves below another one's peak is worth nothing."""
     options: list[Option] = []
-    least = 1 << 62
-    for n in allowed[np.lexsort((peaks[allowed], extra[allowed]))]:
-        if peaks[n] < least:
-            least = int(peaks[n])
-            options.append(Option("stream", first, end, 1, _STRIPS[n], least, int(max(0, extra[n])), up=_CUT_UP[n]))
+    strips = np.array(_STRIPS)
+    for n in allowed[np.lexsort((peaks[allowed], strips[allowed], extra[allowed]))]:
+        if not any(o.tile_cols <= _STRIPS[n] and o.peak <= peaks[n] for o in options):
+            found = Option("stream", first, end, 1, _STRIPS[n], int(peaks[n]), int(max(0, extra[n])), up=_CUT_UP[n])
+            options.append(found)
     return options

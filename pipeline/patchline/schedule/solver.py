@@ -37,6 +37,8 @@ KINDS: dict[str, frozenset[str]] = {
     "patch": frozenset({"layer", "patch"}),
     "stream": frozenset({"stream"}),
 }
+CROWDED = 0.85  # of the peak: segments above it are hard to place at the same time
+MANY = 1 << 20  # tiles
 FRONT_EXTRA_MACS = 1.0  # the front is shown up to twice the network's MACs
 
 
@@ -79,7 +81,7 @@ class Solution:
 class _State:
     peak: int
     extra: int
-    tiles: int = 0  # of all segments: among equals, the schedule with less to walk through
+    walk: int = 0  # tiles of all segments: among equals, the schedule with less to walk through
     option: Option | None = None
     before: _State | None = None
 
@@ -102,13 +104,20 @@ def solve(
     budget the fewest MACs that fit it. When nothing fits, the least peak is returned with `fits` False and the reason.
     """
     started = time.perf_counter()
-    front = pareto_front(network, kind, input_mode)
     graph = Graph(network)
+    costs = SegmentCosts(graph, input_mode, overlaps_of(kind))
+    options = costs.all(KINDS[kind])
+    front = _front(costs, options, FRONT_EXTRA_MACS)
     allowed = [p for p in front if p.extra_macs_ratio <= max_extra_macs + 1e-9] or [front[-1]]
     limits = Limits.on(target, sram_budget)
 
     def build(point: FrontPoint) -> Plan:
-        return plan_of(point, graph, target, kind, input_mode, sram_budget)
+        plan = plan_of(point, graph, target, kind, input_mode, sram_budget)
+        if plan.arena_bytes > point.arena_bytes:  # not placed at its bound: fewer segments near it may be
+            roomier = _front(costs, options, FRONT_EXTRA_MACS, crowded=int(CROWDED * point.arena_bytes))
+            same = next(p for p in roomier if (p.arena_bytes, p.extra_macs) == (point.arena_bytes, point.extra_macs))
+            plan = min(plan, plan_of(same, graph, target, kind, input_mode, sram_budget), key=lambda x: x.arena_bytes)
+        return plan
 
     def fewest_macs(points: Sequence[FrontPoint]) -> Plan:
         return _fewest_macs(points, build, limits.sram - static_bytes(network, target) - target.firmware.stack_bytes)
@@ -146,28 +155,40 @@ def pareto_front(
 ) -> tuple[FrontPoint, ...]:
     """All undominated schedules, from the least memory to the fewest MACs."""
     costs = SegmentCosts(Graph(network), input_mode, overlaps_of(kind))
-    cap = most_extra_macs * max(network.macs, 1)
+    return _front(costs, costs.all(KINDS[kind]), most_extra_macs)
+
+
+def _front(
+    costs: SegmentCosts, options: Sequence[Option], most_extra_macs: float, crowded: int | None = None
+) -> tuple[FrontPoint, ...]:
+    """The front over `options`. Among equals the schedule with the fewest tiles; with `crowded` (bytes) the one with
+    the fewest segments that need more than that."""
+    total = max(costs.graph.network.macs, 1)
+    cap = most_extra_macs * total
     by_end: dict[int, list[Option]] = {}
-    for option in costs.all(KINDS[kind]):
+    for option in options:
         if option.extra_macs <= cap:
             by_end.setdefault(option.end, []).append(option)
+
+    def walk(option: Option) -> int:
+        return option.tile_rows * option.tile_cols + (MANY if crowded is not None and option.peak > crowded else 0)
+
     best: dict[int, list[_State]] = {0: [_State(0, 0)]}
     for end in costs.cuts[1:]:
         states = [
-            _State(max(s.peak, o.peak), s.extra + o.extra_macs, s.tiles + o.tile_rows * o.tile_cols, o, s)
+            _State(max(s.peak, o.peak), s.extra + o.extra_macs, s.walk + walk(o), o, s)
             for o in by_end.get(end, ())
             for s in best.get(o.first, ())
             if s.extra + o.extra_macs <= cap
         ]
         best[end] = _undominated(states)
-    total = max(network.macs, 1)
     return tuple(FrontPoint(s.peak, s.extra, s.extra / total, s.path()) for s in best[costs.cuts[-1]])
 
 
 def _undominated(states: list[_State]) -> list[_State]:
     """Sorted by rising peak, falling extra MACs."""
     kept: list[_State] = []
-    for state in sorted(states, key=lambda s: (s.peak, s.extra, s.tiles)):
+    for state in sorted(states, key=lambda s: (s.peak, s.extra, s.walk)):
         if not kept or state.extra < kept[-1].extra:
             kept.append(state)
     return kept
