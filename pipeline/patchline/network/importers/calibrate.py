@@ -81,8 +81,8 @@ def _files(folder: Path) -> list[Path]:
     files = [p for p in found if p.suffix.lower() == ".npy"] or [p for p in found if p.suffix.lower() in IMAGE_SUFFIXES]
     if not files:
         raise UserError(f"--calibrate {folder}: it holds no images ({', '.join(IMAGE_SUFFIXES)}) and no .npy files")
-    step = max(1, len(files) // MAX_SAMPLES)
-    return files[::step][:MAX_SAMPLES]
+    count = min(len(files), MAX_SAMPLES)
+    return [files[i * len(files) // count] for i in range(count)]
 
 
 def _ready(files: list[Path]) -> bool:
