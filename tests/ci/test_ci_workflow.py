@@ -210,7 +210,8 @@ def test_dvc_sees_the_data_that_git_ignores(tmp_path: Path, ignores: str) -> Non
     from patchline import adopt
 
     own = (REPOSITORY / ".gitignore").read_text()
-    (tmp_path / ".gitignore").write_text(own if ignores == "the repository's" else adopt._ignores("data/raw")[".gitignore"])
+    adopted = adopt._ignores("data/raw")[".gitignore"]
+    (tmp_path / ".gitignore").write_text(own if ignores == "the repository's" else adopted)
     subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
     manager = IgnoreFilterManager.from_repo(Repo(str(tmp_path)))
     assert not manager.is_ignored("data/")

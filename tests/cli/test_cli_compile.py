@@ -185,6 +185,8 @@ def test_a_float_model_is_quantised_with_a_folder_of_photos(tmp_path: Path) -> N
     assert source.shape == (16, 16, 3) and source.zero_point == -128
     assert np.float32(source.scale) == np.float32(1 / 255)
     assert network.name == "float"
+    assert network.declared is not None and network.declared.pixels == (0, 1)  # nothing is left to guess
+    assert "a guess" not in result.output
 
 
 def test_photos_of_16_bits_calibrate_as_those_of_8_do(tmp_path: Path) -> None:

@@ -173,6 +173,16 @@ def test_fewer_images_hold_the_classes_in_their_proportion(tmp_path) -> None:
     assert len(cases.load_images(tmp_path / "test.npz", NETWORK, 8)[0]) == 8
 
 
+@pytest.mark.parametrize("count", [None, 3])
+@pytest.mark.parametrize(
+    "labels", [[0, 3], [[0], [1], [2], [3]], 3, [0.0, 1, 2, 3], ["a", "b", "c", "d"]], ids=lambda x: str(np.shape(x))
+)
+def test_labels_that_are_not_one_whole_number_an_image_are_refused(tmp_path, labels, count) -> None:
+    np.savez(tmp_path / "test.npz", images=np.zeros((4, 16, 16, 3), np.uint8), labels=np.array(labels))
+    with pytest.raises(UserError, match=r"`labels` is .* for 4 images; it must be"):
+        cases.load_images(tmp_path / "test.npz", NETWORK, count)
+
+
 def test_the_command(f412, tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     np.savez(tmp_path / "images.npz", images=np.zeros((3, 16, 16, 3), np.uint8), labels=np.zeros(3, np.int64))

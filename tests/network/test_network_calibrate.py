@@ -154,3 +154,16 @@ def test_nobody_is_asked_to_quantise_again(onnx_model, folder) -> None:
     with pytest.raises(UserError, match="give --calibrate images") as caught:
         close(m.float_model(y), folder)
     assert "quantise" not in str(caught.value)
+
+
+def test_the_inputs_come_from_the_whole_folder(onnx_model, tmp_path) -> None:
+    """Folders of classes are read one after the other: the first 256 files are all of the dark class."""
+    for name, count, brightest in (("dark", 260, 0.5), ("light", 140, 2.0)):
+        (tmp_path / "inputs" / name).mkdir(parents=True)
+        for i in range(count):
+            values = np.random.default_rng(i).random(SHAPE, dtype=np.float32) * np.float32(brightest)
+            np.save(tmp_path / "inputs" / name / f"{i}.npy", values)
+    m = onnx_model(list(SHAPE))
+    onnx.save(m.float_model(m.conv("x", 3, 4)), tmp_path / "float.onnx")
+    network = calibrated(tmp_path / "float.onnx", tmp_path / "inputs")
+    assert network.tensors[network.input].scale * 255 == pytest.approx(2.0, rel=0.02)

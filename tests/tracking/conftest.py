@@ -88,7 +88,7 @@ def write_target(root: Path, target: str, accuracy: float, bit_exact: float, sra
             "trial": i,
             "accuracy": 0.8 + i / 100,
             "sram_peak_bytes": 16000 + 3000 * i,
-            "macs": 10**6,
+            "executed_macs": 10**6,
             "winner": int(i == 4),
         }
         for i in range(8)

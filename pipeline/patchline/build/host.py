@@ -85,13 +85,6 @@ def run(
     return outputs
 
 
-def run_host(
-    folder: str | Path, network: Network, images: NDArray[np.int8], *, poison: bool = False
-) -> dict[str, Int8Array]:
-    """Build (without sanitizers) and run in one go; see `build` and `run`."""
-    return run(build(folder), network, images, poison=poison)
-
-
 def compare(program: str | Path, network: Network, image: Int8Array, *, poison: bool = True) -> Mismatch | None:
     """Run one image and compare every computed row with the reference, in the order of computation; None: all equal."""
     expected = reference.run(network, image)

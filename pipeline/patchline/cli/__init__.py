@@ -19,7 +19,7 @@ from typer.core import TyperGroup
 from patchline import errors
 
 # The order in which a user meets the commands; commands not named here follow by name.
-ORDER = ("doctor", "fetch-data", "plan", "compile", "bench", "track", "report", "summary", "promote", "init", "model")
+ORDER = ("doctor", "fetch-data", "plan", "compile", "bench", "track", "report", "summary", "promote", "init")
 
 
 def command_names() -> list[str]:

@@ -106,10 +106,12 @@ def _read_images(path: Path, count: int | None) -> tuple[NDArray[Any], NDArray[n
             labels = arrays.get("labels")
         if images.ndim != 4 or images.dtype not in (np.uint8, np.int8):
             raise ValueError(f"`images` is {images.dtype} {list(images.shape)}")
+        if labels is not None and (labels.shape != images.shape[:1] or labels.dtype.kind not in "iu"):
+            raise ValueError(f"`labels` is {labels.dtype} {list(labels.shape)} for {len(images)} images")
     except (OSError, KeyError, ValueError) as error:
         raise UserError(
             f"cannot read images from {path}: {error}; it must be an .npz with `images` [N, H, W, C], uint8 pixels or "
-            "int8 values as the network reads them"
+            "int8 values as the network reads them, and `labels` [N] of whole numbers, if any"
         ) from None
     if count is not None:
         chosen = stratified(np.zeros(len(images), np.int64) if labels is None else labels, count)

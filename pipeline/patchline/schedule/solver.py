@@ -108,7 +108,7 @@ def solve(
     costs = SegmentCosts(graph, input_mode, overlaps_of(kind))
     options = costs.all(KINDS[kind])
     front = _front(costs, options, FRONT_EXTRA_MACS)
-    allowed = [p for p in front if p.extra_macs_ratio <= max_extra_macs + 1e-9] or [front[-1]]
+    allowed = within_cap(front, max_extra_macs)
     limits = Limits.on(target, sram_budget)
 
     def build(point: FrontPoint) -> Plan:
@@ -129,6 +129,11 @@ def solve(
         if without_cap.sram_peak_bytes >= plan.sram_peak_bytes:
             without_cap = None
     return Solution(plan, front, time.perf_counter() - started, without_cap)
+
+
+def within_cap(front: Sequence[FrontPoint], max_extra_macs: float) -> Sequence[FrontPoint]:
+    """Those of `front` that keep the cap on redundant MACs; the one with the fewest where none does."""
+    return [p for p in front if p.extra_macs_ratio <= max_extra_macs + 1e-9] or front[-1:]
 
 
 def _fewest_macs(points: Sequence[FrontPoint], build: Callable[[FrontPoint], Plan], arena_budget: int) -> Plan:

@@ -15,7 +15,7 @@ from patchline.schedule.geometry import Graph
 from patchline.schedule.limits import Limits
 from patchline.schedule.occupancy import Occupancies
 from patchline.schedule.plan import InputMode, Segment
-from patchline.schedule.solver import FrontPoint, Kind, overlaps_of, segments_of
+from patchline.schedule.solver import FrontPoint, Kind, overlaps_of, segments_of, within_cap
 from patchline.supernet.architecture import Architecture, build_network
 from patchline.targets import Target
 
@@ -65,7 +65,7 @@ def candidate_cost(
     The front of schedules is exact; it depends on the network only, so that boards share the work.
     """
     network, front = _front(arch, params.schedule, params.input, image_size)
-    allowed = [p for p in front if p.extra_macs_ratio <= params.max_extra_macs + 1e-9] or [front[-1]]
+    allowed = within_cap(front, params.max_extra_macs)
     fixed = static_bytes(network, target) + target.firmware.stack_bytes
     # as `solve`: without a budget the least memory, with one the fewest MACs; fronts run from the one to the other
     fitting = allowed[:1]

@@ -25,7 +25,7 @@ def front_rows(result: SearchResult) -> list[dict[str, Any]]:
             "trial": c.trial,
             "sram_peak_bytes": c.cost.sram_peak_bytes,
             "accuracy": c.accuracy,
-            "macs": c.cost.executed_macs,
+            "executed_macs": c.cost.executed_macs,
             "flash_bytes": c.cost.flash_bytes,
             "latency_ms_est": round(c.cost.latency_ms_est, 3),
             "resolution": c.arch.resolution,

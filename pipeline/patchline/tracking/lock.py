@@ -147,7 +147,7 @@ def _created(client: Any, model: str, me: str) -> int | None:
 
 
 def _owner(client: Any, model: str) -> str | None:
-    """Whose the lease is: "" for one without a tag, as versions before 0.2 left them; None where there is none."""
+    """Whose the lease is: "" for one without a tag, as earlier versions left them; None where there is none."""
     from mlflow import MlflowException
 
     try:

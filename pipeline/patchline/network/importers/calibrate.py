@@ -15,6 +15,7 @@ from patchline.network.contract import USUAL, quantisation_of
 from patchline.network.importers.onnx import from_onnx, is_float, read
 from patchline.network.importers.static_qdq import Quantisation, Sample, quantise_static
 from patchline.network.ir import Network
+from patchline.network.resize import with_pixels
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png")
 MAX_SAMPLES = 256
@@ -23,8 +24,11 @@ MAX_INPUT_VALUES = 1 << 24
 
 def calibrated(model: Path, folder: Path, pixels: tuple[float, float] = USUAL[0]) -> Network:
     """The network of the float ONNX `model`, quantised with the images or arrays in `folder`. Raises UserError, as
-    `quantise_with_folder` and `from_onnx` do; it does not ask for a quantisation that was done here."""
-    return from_onnx(quantise_with_folder(model, folder, pixels), model.stem, calibrated=True)
+    `quantise_with_folder` and `from_onnx` do; it does not ask for a quantisation that was done here. Where images were
+    given, its input is a picture whose `pixels` mean what they meant here."""
+    network = from_onnx(quantise_with_folder(model, folder, pixels), model.stem, calibrated=True)
+    picture = not _ready(_files(folder)) and network.tensors[network.input].channels in (1, 3)
+    return with_pixels(network, pixels) if picture else network
 
 
 def quantise_with_folder(model: Path, folder: Path, pixels: tuple[float, float] = USUAL[0]) -> onnx.ModelProto:
@@ -42,7 +46,7 @@ def quantise_with_folder(model: Path, folder: Path, pixels: tuple[float, float] 
     _check_constants(proto, model)
     name, shape = _input_shape(proto, model)
     files = _files(folder)
-    arrays = files[0].suffix == ".npy"
+    arrays = _ready(files)
     samples = _arrays(files, shape) if arrays else _images(files, shape, pixels, model)
     return _quantised(proto, name, samples, None if arrays else quantisation_of(pixels), model)
 
@@ -77,8 +81,13 @@ def _files(folder: Path) -> list[Path]:
     files = [p for p in found if p.suffix.lower() == ".npy"] or [p for p in found if p.suffix.lower() in IMAGE_SUFFIXES]
     if not files:
         raise UserError(f"--calibrate {folder}: it holds no images ({', '.join(IMAGE_SUFFIXES)}) and no .npy files")
-    step = max(1, len(files) // MAX_SAMPLES)
-    return files[::step][:MAX_SAMPLES]
+    count = min(len(files), MAX_SAMPLES)
+    return [files[i * len(files) // count] for i in range(count)]
+
+
+def _ready(files: list[Path]) -> bool:
+    """Whether these are inputs of a model as they are, and not images."""
+    return files[0].suffix.lower() == ".npy"
 
 
 def _arrays(files: list[Path], shape: tuple[int, ...]) -> Iterator[Sample]:
