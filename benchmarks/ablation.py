@@ -86,8 +86,8 @@ def table(cells: list[Cell], epochs: int) -> str:
     kind = f"test split, winners fine-tuned for {epochs} epochs" if epochs else "validation split, supernet's weights"
     lines = [
         f"Accuracy ({kind}) of the best network per SRAM budget (`sram_peak_bytes`), by kind of schedule.",
-        "MACs are those executed; behind them the share that is computed twice, which `search.max_extra_macs` caps for `auto`",
-        "and nothing for patches. Written by `make ablation`.",
+        "MACs are those executed; behind them the share that is computed twice, which `search.max_extra_macs` caps for",
+        "`auto` and nothing for patches. Written by `make ablation`.",
         "",
         "| SRAM budget | " + " | ".join(SCHEDULES) + " |",
         "|---" * (1 + len(SCHEDULES)) + "|",
