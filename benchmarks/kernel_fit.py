@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls  # comes with mlflow
 
 from kernel_measure import Measured
-from patchline.cores.armv7em.kernels import Terms, choose
+from patchline.cores.armv7em.kernels import FIGURES, Terms, choose
 from patchline.files import write_json
 from patchline.hil import cycles
 from patchline.schedule import kernel_work, latency
@@ -82,7 +82,7 @@ def fit(measured: Iterable[Measured]) -> tuple[dict[str, Any], list[Quality]]:
 
 
 def store(data: dict[str, Any]) -> None:
-    write_json(latency.FIGURES, data)
+    write_json(FIGURES, data)
 
 
 def _collect(found: Measured, into: dict[tuple[str, str], Equations]) -> Executor:

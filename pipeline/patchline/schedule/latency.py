@@ -1,8 +1,8 @@
 """Predicted cycles of a schedule, from figures measured on the kernels themselves.
 
-`kernel_cycles.json` beside this module holds, per core, kernel and requantisation rule, how the cycles of its row calls
-depend on their shape: non-negative weights of the terms that `kernel_work` counts (calls, blocks of pixels times
-channels, products, ...). `make bench-kernels STORE=1` measures the kernels in the emulator and writes it afresh.
+`kernel_cycles.json` in the folder of the cores holds, per core, kernel and requantisation rule, how the cycles of its
+row calls depend on their shape: non-negative weights of the terms that `kernel_work` counts (calls, blocks of pixels
+times channels, products, ...). `make bench-kernels STORE=1` measures the kernels in the emulator and writes it afresh.
 Waiting for flash is counted apart, in lines that are fetched, because it depends on the board's caches and wait states.
 """
 
@@ -11,10 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from pathlib import Path
 from typing import Any
 
-from patchline.cores.armv7em.kernels import KernelChoice, Strip, Terms, choose
+from patchline.cores.armv7em.kernels import FIGURES, KernelChoice, Strip, Terms, choose
 from patchline.errors import UserError
 from patchline.files import read_json
 from patchline.network.ir import Network
@@ -23,7 +22,6 @@ from patchline.schedule.kernel_work import Calls, calls_of
 from patchline.schedule.plan import Segment
 from patchline.targets import Target, Timing
 
-FIGURES = Path(__file__).parent / "kernel_cycles.json"
 RUNTIME = "runtime"  # the executor around the kernels
 
 

@@ -8,11 +8,13 @@ prediction of cycles the terms.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import NamedTuple
 
 from patchline.cores.armv7em.layout import Order, round_up
 from patchline.network.ir import Add, Conv, Depthwise, GlobalPool, Network, Op, Pool, Requant, Resize, Softmax
 
+FIGURES = Path(__file__).parent / "kernel_cycles.json"  # measured on the kernels: `make bench-kernels STORE=1`
 PIXELS_PER_BLOCK = 4  # a convolution widens so many windows of inputs to int16 at a time
 OUTPUTS_PER_CHUNK = 16  # the 5x5 and 7x7 depthwise kernels gather the columns of so many outputs at a time
 SCALE_BYTES = 8  # bias and multiplier of a channel
