@@ -12,12 +12,13 @@ import kernel_shapes
 from kernel_measure import BOARDS, Measured, measure
 from kernel_networks import NETWORKS, with_tflite_rule
 from patchline import targets
+from patchline.cores.armv7em import kernels
 from patchline.errors import UserError
 from patchline.files import read_json, write_text
 from patchline.hil import cycles
 from patchline.network.ir import GlobalPool
 from patchline.progress import track
-from patchline.schedule import kernel_work, solve
+from patchline.schedule import solve
 
 FILE = Path(__file__).parent / "kernels.json"
 MAX_EXTRA_MACS = 0.03
@@ -98,7 +99,7 @@ def parts(case: Case, found: Measured) -> list[Figure]:
         if index >= 0:
             op = found.network.ops[index]
             out = found.network.tensors[op.output]
-            name = kernel_work.kernel_of(found.network, op).name.replace("_", " ")
+            name = kernels.choose(found.network, op).name.replace("_", " ")
             macs, values = found.network.macs_per_position(op) * out.height * out.width, out.bytes
         counted = (macs, values, cost.instructions, cost.cycles_est, cost.flash_stalls_est)
         total[name] = [a + b for a, b in zip(total.get(name, [0] * 5), counted, strict=True)]
@@ -121,7 +122,7 @@ def _shape_figures(found: Measured, core: str) -> list[Figure]:
         macs = network.macs_per_position(op) * out.height * out.width
         cost = found.costs[index]
         values = out.bytes if not isinstance(op, GlobalPool) else network.tensors[op.inputs[0]].bytes
-        subject, rule = kernel_shapes.label(network, op), kernel_work.kernel_of(network, op).rule
+        subject, rule = kernel_shapes.label(network, op), kernels.choose(network, op).rule
         counts = (cost.instructions, cost.cycles_est, cost.flash_stalls_est)
         figure = Figure(subject, core, rule, macs, values, *counts)
         figures[figure.key] = figure

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls  # comes with mlflow
 
 from kernel_measure import Measured
+from patchline.cores.armv7em.kernels import FIGURES, Terms, choose
 from patchline.files import write_json
 from patchline.hil import cycles
 from patchline.schedule import kernel_work, latency
-from patchline.schedule.kernel_work import Terms
 from patchline.schedule.latency import Executor
 
 DIGITS = 5  # kept of every weight
@@ -82,13 +82,13 @@ def fit(measured: Iterable[Measured]) -> tuple[dict[str, Any], list[Quality]]:
 
 
 def store(data: dict[str, Any]) -> None:
-    write_json(latency.FIGURES, data)
+    write_json(FIGURES, data)
 
 
 def _collect(found: Measured, into: dict[tuple[str, str], Equations]) -> Executor:
     """Add the equations of all operators; what the executor did comes back."""
     timing, executor = found.target.timing, Executor()
-    kernels = [kernel_work.kernel_of(found.network, op) for op in found.network.ops]
+    kernels = [choose(found.network, op) for op in found.network.ops]
     for segment in found.plan.segments:
         sizes = latency.step_bytes(kernels, segment)
         called = kernel_work.calls_of(found.network, segment)

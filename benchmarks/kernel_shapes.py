@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from kernel_networks import SEED, requantised, tflite_add
+from patchline.cores.armv7em import kernels
 from patchline.network.builder import NetworkBuilder
 from patchline.network.ir import Add, Conv, Depthwise, GlobalPool, Network, Op, Pool, Rule
-from patchline.schedule import Plan, kernel_work, layer_plan
+from patchline.schedule import Plan, layer_plan
 from patchline.schedule.geometry import Graph
 from patchline.schedule.memory import make_segment
 from patchline.schedule.solver import assemble
@@ -210,7 +211,7 @@ def _resizes(width: int, channels: int) -> Network:
 
 def label(network: Network, op: Op) -> str:
     """The shape as a reader knows it: kernel, channels, size of the map that comes out."""
-    kernel = kernel_work.kernel_of(network, op).name.replace("_", " ")
+    kernel = kernels.choose(network, op).name.replace("_", " ")
     source, out = network.tensors[op.inputs[0]], network.tensors[op.output]
     size = f"{out.height}x{out.width}"
     if isinstance(op, Conv):

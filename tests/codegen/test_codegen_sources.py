@@ -9,7 +9,6 @@ import pytest
 
 from patchline import build, codegen, targets
 from patchline.build import elf, host
-from patchline.codegen import layout
 from patchline.codegen.operators import lower
 from patchline.errors import UserError
 from patchline.network import reference
@@ -84,22 +83,6 @@ def test_the_trace_names_the_first_wrong_row(tmp_path):
     found = host.compare(program, other, image)
     assert found is not None and (found.op, found.y) == (1, 0)
     assert conv.name in str(found)
-
-
-def test_interleaved_weights():
-    weights = np.arange(3 * 5, dtype=np.int8).reshape(3, 1, 1, 5)
-    packed = layout.conv_weights(weights, "split")
-    assert packed.size == 2 * 2 * 8
-    assert packed[:8].tolist() == [0, 5, 2, 7, 1, 6, 3, 8]  # inputs (0, 2) then (1, 3), channels 0 and 1 alternating
-    assert packed[16:24].tolist() == [10, 0, 12, 0, 11, 0, 13, 0]  # the third channel has no partner
-
-
-def test_what_is_left_of_the_rows_comes_last():
-    weights = np.arange(10, dtype=np.int8).reshape(1, 2, 1, 5)
-    packed = layout.conv_weights(weights, "flat")
-    # the fours of both rows, then 4 and 9 as a pair
-    assert packed[::2].tolist() == [0, 2, 1, 3, 5, 7, 6, 8, 4, 9, 0, 0]
-    assert not packed[1::2].any()  # no partner
 
 
 def test_what_the_firmware_cannot_hold_is_a_clear_error():

@@ -24,7 +24,7 @@ PARTS = "data/parts.py"
 # Modules that a stage imports without using them for its result.
 IMPORTED_ONLY = {
     # it reads what earlier stages wrote, and depends on their metrics; compiled.py is for `patchline track DIR`
-    "track": {"build", "network", "schedule"},
+    "track": {"build", "cores", "network", "schedule"},
 }
 
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from patchline import targets
-from patchline.hil import cycles, cycles_m4, cycles_m7
+from patchline.cores.armv7em import cortex_m4, cortex_m7
+from patchline.hil import cycles
 from patchline.hil.blocks import Block, BlockCache
 from patchline.hil.cycles import LineCache, cost_by_owner
 from patchline.hil.trace import OUTSIDE, RUNTIME, SIZE_SHIFT, Division
@@ -50,16 +51,16 @@ def assemble(tmp_path: Path):
     ],
 )
 def test_m4_straight_lines(assemble, code, expected) -> None:
-    assert cycles_m4.block_cycles(assemble(code, "cortex-m4")) == expected
+    assert cortex_m4.block_cycles(assemble(code, "cortex-m4")) == expected
 
 
 def test_m4_branches(assemble) -> None:
     loop = assemble("subs r0, r0, #1; bne start", "cortex-m4")
-    assert cycles_m4.block_cycles(loop) == 2
-    assert cycles_m4.exit_cycles(loop, {AT: 9, loop.end: 1}) == 9 * 2  # taken: 3 in all, not taken: 1
+    assert cortex_m4.block_cycles(loop) == 2
+    assert cortex_m4.exit_cycles(loop, {AT: 9, loop.end: 1}) == 9 * 2  # taken: 3 in all, not taken: 1
     for code in ("bx lr", "b start", "bl start", "pop {r4, pc}"):
-        assert cycles_m4.exit_cycles(assemble(code, "cortex-m4"), {AT + 100: 4}) == 4 * 2
-    assert cycles_m4.exit_cycles(assemble("adds r0, #1", "cortex-m4"), {AT + 2: 5}) == 0
+        assert cortex_m4.exit_cycles(assemble(code, "cortex-m4"), {AT + 100: 4}) == 4 * 2
+    assert cortex_m4.exit_cycles(assemble("adds r0, #1", "cortex-m4"), {AT + 2: 5}) == 0
 
 
 @pytest.mark.parametrize(
@@ -83,13 +84,13 @@ def test_m4_branches(assemble) -> None:
     ],
 )
 def test_m7_straight_lines(assemble, code, expected) -> None:
-    assert cycles_m7.block_cycles(assemble(code)) == expected
+    assert cortex_m7.block_cycles(assemble(code)) == expected
 
 
 def test_m7_mispredicts_the_rarer_exit(assemble) -> None:
     loop = assemble("subs r0, r0, #1; bne start")
-    assert cycles_m7.exit_cycles(loop, {AT: 9, loop.end: 1}) == 8
-    assert cycles_m7.exit_cycles(assemble("bx lr"), {AT + 4: 5, AT + 8: 5}) == 0
+    assert cortex_m7.exit_cycles(loop, {AT: 9, loop.end: 1}) == 8
+    assert cortex_m7.exit_cycles(assemble("bx lr"), {AT + 4: 5, AT + 8: 5}) == 0
 
 
 def test_lines_are_kept_as_long_as_they_are_used() -> None:

@@ -7,12 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from patchline import targets
+from patchline.cores.armv7em.kernels import pixel_blocks
 from patchline.network.zoo import mobilenet_v2
 from patchline.schedule import layer_plan, solve
 from patchline.schedule.arena import place
 from patchline.schedule.batching import batched, rows_of_calls
 from patchline.schedule.geometry import Graph
-from patchline.schedule.kernels import pixel_blocks
 from patchline.schedule.memory import make_segment
 from patchline.schedule.occupancy import Occupancies
 from random_networks import networks

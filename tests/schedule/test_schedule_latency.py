@@ -7,6 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from patchline import targets
+from patchline.cores.armv7em.kernels import KernelChoice, Strip
 from patchline.errors import UserError
 from patchline.hil import cycles
 from patchline.network.builder import NetworkBuilder
@@ -14,7 +15,7 @@ from patchline.network.ir import Window
 from patchline.network.zoo import mobilenet_v2
 from patchline.schedule import kernel_work, latency, solve
 from patchline.schedule.geometry import Graph
-from patchline.schedule.kernel_work import Call, Calls, Kernel, Strip
+from patchline.schedule.kernel_work import Call, Calls
 from patchline.schedule.memory import make_segment
 
 CORES = {"cortex-m4": "stm32f412", "cortex-m7": "stm32f746"}
@@ -32,7 +33,7 @@ def test_every_figure_has_the_terms_that_it_is_multiplied_with(core: str) -> Non
     calls = Calls((Call(Strip(9, 2, 10), 2, 2), Call(Strip(7, 1, 8), 3, 6)), 3, 2, True)
     for name, rules in figures["kernels"].items():
         for rule, weights in rules.items():
-            kernel = Kernel(name, rule, 8, 16, 4, 100)
+            kernel = KernelChoice(name, rule, 8, 16, 4, 100)
             assert len(weights["cycles"]) == len(kernel_work.work(kernel, calls)), name
             assert len(weights["lines"]) == len(
                 latency.flash_lines(kernel, calls, 100, targets.load(CORES[core]).timing)
@@ -107,4 +108,4 @@ def test_missing_figures_are_a_clear_error() -> None:
     with pytest.raises(UserError, match=r"no figures for cortex-m99.*bench-kernels"):
         latency.figures("cortex-m99")
     with pytest.raises(UserError, match="no figures for kernel 'fft'"):
-        latency._row_cycles("cortex-m4", Kernel("fft", "single", 8, 8, 4, 0), Strip(8, 0, 8), 1, 1)
+        latency._row_cycles("cortex-m4", KernelChoice("fft", "single", 8, 8, 4, 0), Strip(8, 0, 8), 1, 1)

@@ -5,12 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from patchline import targets
-from patchline.codegen.operators import lower
+from patchline.cores.armv7em.kernels import choose, chunks, output_blocks, pixel_blocks
 from patchline.network import fixedpoint
 from patchline.network.builder import NetworkBuilder
 from patchline.network.ir import Network, Softmax, Tensor
 from patchline.schedule import solve
-from patchline.schedule.kernels import chunks, output_blocks, pixel_blocks, scratch_bytes
 
 TARGET = targets.load("stm32f412")
 
@@ -44,9 +43,9 @@ def test_dense_networks_need_their_activations(make):
 
 def test_only_kernels_that_widen_or_gather_have_scratch():
     network = _keywords()
-    found = {
-        lower(network, op).kernel: scratch_bytes(network, op, network.tensors[op.output].width) for op in network.ops
-    }
+    chosen = [choose(network, op) for op in network.ops]
+    widths = [network.tensors[op.output].width for op in network.ops]
+    found = {kernel.function: kernel.scratch_bytes(width) for kernel, width in zip(chosen, widths, strict=True)}
     assert found == {"pl_conv_window": 4 * 2 * 80, "pl_conv_dense": 0, "pl_softmax_row": 0}
 
 
@@ -56,7 +55,7 @@ def test_scratch_holds_the_largest_piece_of_a_row(columns, kernel, stride):
     b.conv("input", 8, kernel, stride)
     b.depthwise("input", kernel, stride)
     network = b.finish()
-    conv, depthwise = (scratch_bytes(network, op, columns) for op in network.ops)
+    conv, depthwise = (choose(network, op).scratch_bytes(columns) for op in network.ops)
     widest = max(size for size, count in zip((4, 3, 2, 1), pixel_blocks(columns), strict=True) if count)
     assert conv == widest * 2 * kernel * kernel * 4
     if kernel < 5:

@@ -61,7 +61,7 @@ def test_a_board_file_of_ones_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"core": "cortex-m5"}, r"core: .*'cortex-m5'"),
+        ({"core": "cortex-m5"}, r"core: .*there are cortex-m4, cortex-m7 \(value 'cortex-m5'\)"),
         ({"sram": "{origin: 0x2000_0000, size: 1.5 apples}"}, r"sram.size: .*apples"),
         ({"sram": "{origin: 0x0800_0000, size: 64KB}"}, "flash and sram overlap"),
         ({"emulators": "[qemu]"}, "section 'qemu:' is missing"),

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from patchline.codegen import layout
+from patchline.cores.armv7em import layout
+from patchline.cores.armv7em.kernels import KernelChoice, choose
 from patchline.errors import UserError
 from patchline.network import filters
 from patchline.network.ir import (
@@ -31,7 +32,6 @@ from patchline.network.ir import (
     Tensor,
     Upsample,
 )
-from patchline.schedule.kernels import conv_kernel
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +69,7 @@ RULES = ("single", "tflite", "tflite_once")  # as in struct pl_requant
 FAST = {None: "PL_BY_RULE", "single": "PL_SINGLE", "tflite": "PL_TFLITE"}
 TFLITE_FAST_SHIFT = 22  # largest right shift: the zero point must not overflow below it
 
-Lowering = Callable[[Any, list[Tensor], Tensor], Lowered]
+Lowering = Callable[[Any, list[Tensor], Tensor, KernelChoice], Lowered]
 
 
 def lower(network: Network, op: Op) -> Lowered:
@@ -77,7 +77,7 @@ def lower(network: Network, op: Op) -> Lowered:
     lowering = _LOWERINGS.get(type(op))
     if lowering is None:
         raise UserError(f"operator '{op.name}' ({type(op).__name__}) has no kernel; see docs/adding-an-operator.md")
-    return lowering(op, [network.tensors[name] for name in op.inputs], network.tensors[op.output])
+    return lowering(op, [network.tensors[name] for name in op.inputs], network.tensors[op.output], choose(network, op))
 
 
 def _requant(
@@ -125,8 +125,8 @@ def _summing(
     op: Conv | Depthwise, per_channel: NDArray[np.int64], source: Tensor, output: Tensor
 ) -> tuple[dict[str, Any], tuple[Array, ...]]:
     """Requantisation with the input's zero point folded into the bias. `per_channel`: weights [channels, products]."""
-    bias = layout.fold_zero_point(op.bias, per_channel, source.zero_point)
-    if layout.may_overflow(bias, per_channel):
+    bias = _fold_zero_point(op.bias, per_channel, source.zero_point)
+    if _may_overflow(bias, per_channel):
         raise UserError(
             f"operator '{op.name}': its weights and bias can take a sum out of 32 bits; the model's quantisation is "
             "broken or its bias far too large: quantise it again"
@@ -135,106 +135,110 @@ def _summing(
     return _requant(op.requant, op.clamp, output, len(bias), bias, bound)
 
 
-def _conv(op: Conv, inputs: list[Tensor], output: Tensor) -> Lowered:
+def _fold_zero_point(bias: NDArray[np.int32], weights: NDArray[np.int64], input_zero: int) -> NDArray[np.int64]:
+    """The bias with which sum(w * x) needs no zero point: bias - z_x * sum(w). `weights` is [channels, products]."""
+    return bias.astype(np.int64) - input_zero * weights.sum(axis=1)
+
+
+def _may_overflow(bias: NDArray[np.int64], weights: NDArray[np.int64]) -> bool:
+    """Whether some int8 input could take a partial sum out of int32. `weights` is [channels, products]."""
+    return bool(np.any(np.abs(bias) + 128 * np.abs(weights).sum(axis=1) > 2**31 - 1))
+
+
+def _conv(op: Conv, inputs: list[Tensor], output: Tensor, kernel: KernelChoice) -> Lowered:
     channels_out, kernel_h, kernel_w, channels_in = op.weights.shape
-    order = layout.conv_order(kernel_h, kernel_w * channels_in)
-    kernel = conv_kernel(op, inputs[0], output)
-    if kernel == "dense":
-        order = "split"
     requant, arrays = _summing(op, op.weights.astype(np.int64).reshape(channels_out, -1), inputs[0], output)
-    weights = Array("int8_t", layout.conv_weights(op.weights, order))
+    weights = Array("int8_t", layout.conv_weights(op.weights, kernel.order))
     fields = {
         "weights": weights, "requant": requant, "channels_in": channels_in, "channels_out": channels_out,
-        "kernel_h": kernel_h, "kernel_w": kernel_w, "stride": op.stride[1], "order": f"PL_{order.upper()}",
+        "kernel_h": kernel_h, "kernel_w": kernel_w, "stride": op.stride[1], "order": f"PL_{kernel.order.upper()}",
         "input_zero": inputs[0].zero_point,
     }  # fmt: skip
-    return Lowered(f"pl_conv_{kernel}", "pl_conv", fields, (weights, *arrays))
+    return Lowered(kernel.function, "pl_conv", fields, (weights, *arrays))
 
 
-def _depthwise(op: Depthwise, inputs: list[Tensor], output: Tensor) -> Lowered:
+def _depthwise(op: Depthwise, inputs: list[Tensor], output: Tensor, kernel: KernelChoice) -> Lowered:
     kernel_h, kernel_w, channels = op.weights.shape
     requant, arrays = _summing(op, op.weights.astype(np.int64).reshape(-1, channels).T, inputs[0], output)
-    weights = Array("int8_t", layout.depthwise_weights(op.weights, op.stride[1]))
-    special = kernel_h == kernel_w and kernel_w in (3, 5, 7) and op.stride[1] in (1, 2)
-    kernel = f"pl_depthwise_{kernel_w}s{op.stride[1]}" if special else "pl_depthwise_row"
+    weights = Array("int8_t", layout.depthwise_weights(op.weights, kernel.order))
     fields = {
         "weights": weights, "requant": requant, "channels": channels, "kernel_h": kernel_h, "kernel_w": kernel_w,
         "stride": op.stride[1], "input_zero": inputs[0].zero_point,
     }  # fmt: skip
-    return Lowered(kernel, "pl_depthwise", fields, (weights, *arrays))
+    return Lowered(kernel.function, "pl_depthwise", fields, (weights, *arrays))
 
 
-def _add(op: Add, inputs: list[Tensor], output: Tensor) -> Lowered:
+def _add(op: Add, inputs: list[Tensor], output: Tensor, kernel: KernelChoice) -> Lowered:
     fields: dict[str, Any] = {
         "multipliers": _list(op.multipliers), "channels": output.channels, "low": op.clamp[0], "high": op.clamp[1],
     }  # fmt: skip
     if op.rule == "single":
-        return Lowered("pl_add_row", "pl_add", {**fields, "offset": op.offset, "shift": op.shifts[0]})
+        return Lowered(kernel.function, "pl_add", {**fields, "offset": op.offset, "shift": op.shifts[0]})
     zeros = _list(t.zero_point for t in (*inputs, output))
-    return Lowered("pl_add_tflite_row", "pl_add_tflite", {**fields, "shifts": _list(op.shifts), "zeros": zeros})
+    return Lowered(kernel.function, "pl_add_tflite", {**fields, "shifts": _list(op.shifts), "zeros": zeros})
 
 
-def _mul(op: Mul, inputs: list[Tensor], output: Tensor) -> Lowered:
+def _mul(op: Mul, inputs: list[Tensor], output: Tensor, kernel: KernelChoice) -> Lowered:
     requant, arrays = _requant(op.requant, op.clamp, output, 1)
     gate = inputs[1].shape[:2] == (1, 1)
     zeros = _list(t.zero_point for t in inputs)
     fields = {"requant": requant, "channels": output.channels, "zeros": zeros, "gate": gate}
-    return Lowered("pl_mul_row", "pl_mul", fields, arrays)
+    return Lowered(kernel.function, "pl_mul", fields, arrays)
 
 
-def _pool(op: Pool, inputs: list[Tensor], output: Tensor) -> Lowered:
+def _pool(op: Pool, inputs: list[Tensor], output: Tensor, kernel: KernelChoice) -> Lowered:
     average = op.kind == "average"
     requant, arrays = _requant(op.requant if average else None, op.clamp, output, op.kernel[0] * op.kernel[1])
     fields = {
         "requant": requant, "channels": output.channels, "kernel_h": op.kernel[0], "kernel_w": op.kernel[1],
         "stride": op.stride[1], "input_zero": inputs[0].zero_point,
     }  # fmt: skip
-    return Lowered(f"pl_{op.kind}_pool_row" if average else "pl_max_pool_row", "pl_pool", fields, arrays)
+    return Lowered(kernel.function, "pl_pool", fields, arrays)
 
 
-def _global_pool(op: GlobalPool, inputs: list[Tensor], output: Tensor) -> Lowered:
+def _global_pool(op: GlobalPool, inputs: list[Tensor], output: Tensor, kernel: KernelChoice) -> Lowered:
     requant, arrays = _requant(op.requant, op.clamp, output, 1)
     cells = inputs[0].height * inputs[0].width
     # `rows` and `columns`, what each tile reads, come with the plan
     fields = {"requant": requant, "channels": output.channels, "cells": cells, "offset": -cells * inputs[0].zero_point}
-    return Lowered("pl_global_pool_row", "pl_global_pool", fields, arrays)
+    return Lowered(kernel.function, "pl_global_pool", fields, arrays)
 
 
-def _lookup(op: Lookup, inputs: list[Tensor], output: Tensor) -> Lowered:
+def _lookup(op: Lookup, inputs: list[Tensor], output: Tensor, kernel: KernelChoice) -> Lowered:
     table = _table(op.table)
-    return Lowered("pl_lookup_row", "pl_lookup", {"table": table, "channels": output.channels}, (table,))
+    return Lowered(kernel.function, "pl_lookup", {"table": table, "channels": output.channels}, (table,))
 
 
-def _concat(op: Concat, inputs: list[Tensor], output: Tensor) -> Lowered:
+def _concat(op: Concat, inputs: list[Tensor], output: Tensor, kernel: KernelChoice) -> Lowered:
     tables = [None if table is None else _table(table) for table in op.tables]
     parts = [
         {"struct": "pl_concat_input", "table": table or "NULL", "channels": tensor.channels}
         for table, tensor in zip(tables, inputs, strict=True)
     ]
     fields = {"inputs": parts, "count": len(parts), "channels": output.channels}
-    return Lowered("pl_concat_row", "pl_concat", fields, tuple(t for t in tables if t is not None))
+    return Lowered(kernel.function, "pl_concat", fields, tuple(t for t in tables if t is not None))
 
 
-def _upsample(op: Upsample, inputs: list[Tensor], output: Tensor) -> Lowered:
-    return Lowered("pl_upsample_row", "pl_upsample", {"channels": output.channels, "factor": op.factor})
+def _upsample(op: Upsample, inputs: list[Tensor], output: Tensor, kernel: KernelChoice) -> Lowered:
+    return Lowered(kernel.function, "pl_upsample", {"channels": output.channels, "factor": op.factor})
 
 
-def _resize(op: Resize, inputs: list[Tensor], output: Tensor) -> Lowered:
+def _resize(op: Resize, inputs: list[Tensor], output: Tensor, kernel: KernelChoice) -> Lowered:
     weights = filters.taps(op.stride, op.up)[1]
     array = Array("int16_t", weights.astype(np.int16).reshape(-1))
     fields = {
         "weights": array, "channels": output.channels, "kernel": weights.shape[1], "stride": op.stride, "up": op.up
     }  # fmt: skip
-    return Lowered("pl_resize_row", "pl_resize", fields, (array,))
+    return Lowered(kernel.function, "pl_resize", fields, (array,))
 
 
-def _pad(op: Pad, inputs: list[Tensor], output: Tensor) -> Lowered:
-    return Lowered("pl_pad_row", "pl_pad", {"channels": output.channels, "value": op.value})
+def _pad(op: Pad, inputs: list[Tensor], output: Tensor, kernel: KernelChoice) -> Lowered:
+    return Lowered(kernel.function, "pl_pad", {"channels": output.channels, "value": op.value})
 
 
-def _softmax(op: Softmax, inputs: list[Tensor], output: Tensor) -> Lowered:
+def _softmax(op: Softmax, inputs: list[Tensor], output: Tensor, kernel: KernelChoice) -> Lowered:
     table = Array("int32_t", op.exp_table)
-    return Lowered("pl_softmax_row", "pl_softmax", {"exp": table, "channels": output.channels}, (table,))
+    return Lowered(kernel.function, "pl_softmax", {"exp": table, "channels": output.channels}, (table,))
 
 
 def _table(values: Int8Array) -> Array:

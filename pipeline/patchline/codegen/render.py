@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import patchline
+from patchline import cores
 from patchline.codegen.operators import Array, lower
 from patchline.codegen.tables import Tables
 from patchline.network.contract import FITS
@@ -112,7 +113,7 @@ def model_files(
 
 def board_config(target: Target) -> str:
     """board_config.h: clock and UART of the board."""
-    return _render("board_config.h.j2", target=target)
+    return _render("board_config.h.j2", target=target, defines=cores.load(target.core).defines)
 
 
 def linker_script(plan: Plan, target: Target) -> str:
@@ -125,10 +126,7 @@ def linker_script(plan: Plan, target: Target) -> str:
 
 def board_make(target: Target) -> str:
     """board.mk: compiler flags and the UART driver."""
-    fpu = {"cortex-m4": "fpv4-sp-d16", "cortex-m7": "fpv5-sp-d16"}[target.core]
-    flags = f"-mfloat-abi=hard -mfpu={fpu}" if target.fpu else "-mfloat-abi=soft"
-    dual = int(target.core == "cortex-m7")  # the assembly kernels order their instructions by it
-    flags = f"-mcpu={target.core} -mthumb {flags} -DPL_DUAL_ISSUE={dual}"
+    flags = cores.load(target.core).cpu_flags(target.fpu)
     return f"CPU_FLAGS := {flags}\nUART := {UART_DRIVERS[target.uart.kind]}\n"
 
 

@@ -1,4 +1,4 @@
-"""Cycle estimates from executed basic blocks: the common part. The tables stand in `cycles_m4` and `cycles_m7`.
+"""Cycle estimates from executed basic blocks: the common part. The tables stand in `patchline.cores`.
 
 An estimate, not a measurement: a static cost per block, plus what its exit costs (taken or mispredicted branches),
 plus waiting for flash as far as the board's `timing` tells. Buses, write buffers and other conflicts are not modelled.
@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from patchline.hil import cycles_m4, cycles_m7
+from patchline import cores
+from patchline.cores import CycleModel
 from patchline.hil.blocks import Block, BlockCache
 from patchline.hil.trace import OUTSIDE, RUNTIME, SIZE_SHIFT, Division
 from patchline.targets import Target, Timing
@@ -22,26 +22,9 @@ from patchline.targets import Target, Timing
 VERSION = "2"
 
 
-class CoreModel(Protocol):
-    """What a core's module provides."""
-
-    NAME: str
-
-    @staticmethod
-    def block_cycles(block: Block) -> int:
-        """Cycles of the block when its last branch is not taken (or as predicted)."""
-
-    @staticmethod
-    def exit_cycles(block: Block, edges: dict[int, int]) -> int:
-        """Cycles that leaving the block cost beyond that; `edges` counts executions by the address that followed."""
-
-
-MODELS: dict[str, CoreModel] = {"cortex-m4": cycles_m4, "cortex-m7": cycles_m7}  # type: ignore[dict-item]
-
-
 def version(target: Target) -> str:
     """Name and version of the model used for this target, for logs."""
-    return f"{MODELS[target.core].NAME}-{VERSION}"
+    return f"{cores.load(target.core).cycles.name}-{VERSION}"
 
 
 @dataclass(frozen=True)
@@ -80,7 +63,7 @@ def cost_by_owner(
 
     `data_misses` counts, per owner, the lines that data reads fetched from flash.
     """
-    model = MODELS[target.core]
+    model = cores.load(target.core).cycles
     unique, index = np.unique(division.blocks, return_inverse=True)
     decoded = [blocks.get(int(p) & 0xFFFF_FFFF, int(p) >> SIZE_SHIFT) for p in unique]
     lengths = np.array([len(block.instructions) for block in decoded], dtype=np.int64)
@@ -99,7 +82,7 @@ def cost_by_owner(
     return result
 
 
-def _exits(model: CoreModel, decoded: list[Block], at: NDArray[np.int64], to: NDArray[np.int64]) -> int:
+def _exits(model: CycleModel, decoded: list[Block], at: NDArray[np.int64], to: NDArray[np.int64]) -> int:
     pairs, counts = np.unique(at * len(decoded) + to, return_counts=True)
     edges: dict[int, dict[int, int]] = {}
     for pair, count in zip(pairs.tolist(), counts.tolist(), strict=True):

@@ -32,6 +32,7 @@ from unicorn import (
     UC_TLB_VIRTUAL,
     Uc,
     UcError,
+    arm_const,
 )
 from unicorn.arm_const import (
     UC_ARM_REG_C1_C0_2,
@@ -44,8 +45,6 @@ from unicorn.arm_const import (
     UC_ARM_REG_R2,
     UC_ARM_REG_R3,
     UC_ARM_REG_SP,
-    UC_CPU_ARM_CORTEX_M4,
-    UC_CPU_ARM_CORTEX_M7,
 )
 from unicorn.unicorn_const import (
     UC_ERR_FETCH_PROT,
@@ -57,6 +56,7 @@ from unicorn.unicorn_const import (
     UC_MEM_WRITE_UNMAPPED,
 )
 
+from patchline import cores
 from patchline.build.elf import Elf
 from patchline.errors import UserError
 from patchline.hil.blocks import BlockCache
@@ -79,8 +79,6 @@ STACK_NEAR = 4096  # an access this close below the stack's limit, with the poin
 EPSR_THUMB = 1 << 24
 STACK_PAINT = 0xA5A5_A5A5
 
-_CPU = {"cortex-m4": UC_CPU_ARM_CORTEX_M4, "cortex-m7": UC_CPU_ARM_CORTEX_M7}
-_CPUID = {"cortex-m4": 0x410F_C241, "cortex-m7": 0x411F_C272}
 _ACCESS = {
     UC_MEM_READ_UNMAPPED: "read from unmapped memory",
     UC_MEM_WRITE_UNMAPPED: "write to unmapped memory",
@@ -109,7 +107,7 @@ class UnicornBoard:
         self.data_misses: dict[int, int] = {}  # per owner of a trace, see `_watch_flash`
         self._failure: RunError | None = None
         self.uc = Uc(UC_ARCH_ARM, UC_MODE_THUMB | UC_MODE_MCLASS)
-        self.uc.ctl_set_cpu_model(_CPU[target.core])
+        self.uc.ctl_set_cpu_model(getattr(arm_const, f"UC_CPU_ARM_{cores.load(target.core).emulated_as}"))
         self.uart = UartModel(target.uart, self.uc.emu_stop)
         self._map()
         self._load()
@@ -239,7 +237,7 @@ class UnicornBoard:
         self.uc.mem_map(sram.origin, _pages(sram.size), UC_PROT_READ | UC_PROT_WRITE)
         self.registers = Registers(PERIPHERALS[0], uart=self.uart, instructions=self.instructions)
         self.system = Registers(SYSTEM[0], instructions=self.instructions)
-        self.system.stored[CPUID] = _CPUID[self.target.core]
+        self.system.stored[CPUID] = cores.load(self.target.core).cpuid
         for (origin, size), registers in ((PERIPHERALS, self.registers), (SYSTEM, self.system)):
             self.uc.mmio_map(origin, size, registers.read, None, registers.write, None)
 

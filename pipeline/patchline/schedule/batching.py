@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 from patchline.network.ir import Conv, Op
 from patchline.schedule.geometry import Graph
-from patchline.schedule.kernels import pixel_blocks
 from patchline.schedule.occupancy import Occupancies, Occupancy
 from patchline.schedule.plan import Segment
 
@@ -98,7 +97,7 @@ def _choices(graph: Graph, segment: Segment) -> dict[int, list[Choice]]:
         a_block = output.channels * (CYCLES_A_PAIR + source.channels) // 2
         kept: list[Choice] = []
         for rows in range(1, min(max(1, high - low), MOST_ROWS) + 1):
-            blocks = sum(sum(pixel_blocks(n * output.width)) for n in rows_of_calls(low, high, rows))
+            blocks = sum(graph.kernels[i].passes(n * output.width) for n in rows_of_calls(low, high, rows))
             if not kept or blocks * a_block < kept[0].cycles:
                 kept.insert(0, Choice(rows, blocks * a_block, rows * row_bytes))
         if len(kept) > 1:

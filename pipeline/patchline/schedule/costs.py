@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from patchline.cores.armv7em.kernels import choose, code_bytes
 from patchline.network.ir import Network
-from patchline.schedule.kernel_work import GATHERED, kernel_of
 from patchline.schedule.plan import Flash, Segment
 from patchline.targets import Target
 
 CODE_BYTES = 12 * 1024  # what an inference runs through: executor and kernels
 
 _RUNTIME_CODE = 9200  # start-up, protocol, executor, requantisation, C library
-_KERNEL_CODE = {"conv": 8000, "depthwise_3": 6500, "depthwise_large": 3600, "resize": 1400}
-_OTHER_CODE = 600  # each
 _TABLES_PER_OP, _RANGE = 96, 4
 
 
@@ -31,20 +29,8 @@ def flash_estimate(network: Network, segments: Sequence[Segment], target: Target
 
     An estimate, good to some percent; size.json has the truth.
     """
-    kernels = [kernel_of(network, op) for op in network.ops]
+    kernels = [choose(network, op) for op in network.ops]
     tables = _TABLES_PER_OP * len(kernels)
     for segment in segments:
         tables += _RANGE * len(segment.ranges) * (segment.tile_rows + segment.tile_cols)
-    code = _RUNTIME_CODE + sum(_KERNEL_CODE.get(family, _OTHER_CODE) for family in {_family(k.name) for k in kernels})
-    return Flash(sum(kernel.flash_bytes for kernel in kernels), tables, code)
-
-
-def _family(kernel: str) -> str:
-    """Kernels that share their code."""
-    if kernel in ("pointwise", "window", "dense"):
-        return "conv"
-    if kernel.startswith(GATHERED):
-        return "depthwise_large"
-    if kernel.startswith("resize"):
-        return "resize"
-    return kernel.rpartition("s")[0] if kernel.startswith("depthwise_3") else kernel
+    return Flash(sum(kernel.flash_bytes for kernel in kernels), tables, _RUNTIME_CODE + code_bytes(kernels))

@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from patchline.cores.armv7em.kernels import KernelChoice, choose
 from patchline.network.ir import GlobalPool, Network, Op, Window
 
 Axis = Literal["rows", "cols"]
@@ -59,6 +60,11 @@ class Graph:
     def row_windows(self) -> tuple[Window, ...]:
         """`op.rows` of every operator, made once: the simulation asks millions of times."""
         return tuple(op.rows for op in self.network.ops)
+
+    @cached_property
+    def kernels(self) -> tuple[KernelChoice, ...]:
+        """The kernel of every operator. One set serves all boards: plans are the same for every core of the family."""
+        return tuple(choose(self.network, op) for op in self.network.ops)
 
     @cached_property
     def consumers(self) -> dict[str, tuple[int, ...]]:

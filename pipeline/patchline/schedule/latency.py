@@ -1,8 +1,8 @@
 """Predicted cycles of a schedule, from figures measured on the kernels themselves.
 
-`kernel_cycles.json` beside this module holds, per core, kernel and requantisation rule, how the cycles of its row calls
-depend on their shape: non-negative weights of the terms that `kernel_work` counts (calls, blocks of pixels times
-channels, products, ...). `make bench-kernels STORE=1` measures the kernels in the emulator and writes it afresh.
+`kernel_cycles.json` in the folder of the cores holds, per core, kernel and requantisation rule, how the cycles of its
+row calls depend on their shape: non-negative weights of the terms that `kernel_work` counts (calls, blocks of pixels
+times channels, products, ...). `make bench-kernels STORE=1` measures the kernels in the emulator and writes it afresh.
 Waiting for flash is counted apart, in lines that are fetched, because it depends on the board's caches and wait states.
 """
 
@@ -11,25 +11,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from pathlib import Path
 from typing import Any
 
+from patchline.cores.armv7em.kernels import FIGURES, KernelChoice, Strip, Terms, choose
 from patchline.errors import UserError
 from patchline.files import read_json
 from patchline.network.ir import Network
 from patchline.schedule.costs import CODE_BYTES
-from patchline.schedule.kernel_work import Calls, Kernel, Strip, Terms, calls_of, kernel_of, passes, terms_of_row
+from patchline.schedule.kernel_work import Calls, calls_of
 from patchline.schedule.plan import Segment
 from patchline.targets import Target, Timing
 
-FIGURES = Path(__file__).parent / "kernel_cycles.json"
 RUNTIME = "runtime"  # the executor around the kernels
 
 
 def predicted_cycles(network: Network, segments: Sequence[Segment], target: Target) -> float:
     """Estimated cycles of one inference of `network` walked as `segments` say, waiting for flash included."""
     core = figures(target.core)
-    kernels = [kernel_of(network, op) for op in network.ops]
+    kernels = [choose(network, op) for op in network.ops]
     executor, total = Executor(), 0.0
     for segment in segments:
         called = calls_of(network, segment)
@@ -75,7 +74,7 @@ class Executor:
         return (self.alone, self.shared, self.steps)
 
 
-def step_bytes(kernels: Sequence[Kernel], segment: Segment) -> dict[int, int]:
+def step_bytes(kernels: Sequence[KernelChoice], segment: Segment) -> dict[int, int]:
     """Per operator: the constants that all operators of its step read."""
     found: dict[int, int] = {}
     for first, end in segment.steps:
@@ -83,7 +82,7 @@ def step_bytes(kernels: Sequence[Kernel], segment: Segment) -> dict[int, int]:
     return found
 
 
-def flash_lines(kernel: Kernel, calls: Calls, step_bytes: int, timing: Timing) -> Terms:
+def flash_lines(kernel: KernelChoice, calls: Calls, step_bytes: int, timing: Timing) -> Terms:
     """Terms of the lines fetched from flash: code of every call, of those with a tail and at the border; data of every
     pass over the weights, of every call and of every tile, as far as they do not stay in the cache."""
     line = timing.flash_line_bytes
@@ -92,7 +91,7 @@ def flash_lines(kernel: Kernel, calls: Calls, step_bytes: int, timing: Timing) -
     data = kernel.flash_bytes / line
     each_pass = each_call = each_tile = 0.0
     if kernel.flash_bytes > timing.data_cache_bytes:
-        each_pass = sum(call.times * passes(kernel, call.strip.columns) for call in calls.each) * data
+        each_pass = sum(call.times * kernel.passes(call.strip.columns) for call in calls.each) * data
     elif calls.shared and step_bytes > timing.data_cache_bytes:
         each_call = calls.count * data
     else:
@@ -103,7 +102,7 @@ def flash_lines(kernel: Kernel, calls: Calls, step_bytes: int, timing: Timing) -
 # --- pricing ---------------------------------------------------------------------------------------------------------
 
 
-def _op_cycles(kernel: Kernel, calls: Calls, step_bytes: int, target: Target, core: dict[str, Any]) -> float:
+def _op_cycles(kernel: KernelChoice, calls: Calls, step_bytes: int, target: Target, core: dict[str, Any]) -> float:
     cycles = sum(
         call.times * _row_cycles(target.core, kernel, call.strip, call.inside, calls.height) for call in calls.each
     )
@@ -114,11 +113,11 @@ def _op_cycles(kernel: Kernel, calls: Calls, step_bytes: int, target: Target, co
 
 
 @lru_cache(maxsize=65536)
-def _row_cycles(core: str, kernel: Kernel, strip: Strip, inside: int, height: int) -> float:
-    return _weighted(_weights(figures(core), kernel)["cycles"], terms_of_row(kernel, strip, inside, height))
+def _row_cycles(core: str, kernel: KernelChoice, strip: Strip, inside: int, height: int) -> float:
+    return _weighted(_weights(figures(core), kernel)["cycles"], kernel.terms(strip, inside, height))
 
 
-def _weights(core: dict[str, Any], kernel: Kernel) -> dict[str, Any]:
+def _weights(core: dict[str, Any], kernel: KernelChoice) -> dict[str, Any]:
     """The kernel's weights; those of another rule where its own was not measured."""
     rules = core["kernels"].get(kernel.name)
     if rules is None:

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 from patchline.network.ir import Conv, Depthwise, GlobalPool, Network, Resize
 from patchline.schedule.geometry import Graph, segment_ranges
-from patchline.schedule.kernels import scratch_bytes
 from patchline.schedule.plan import Buffer, BufferKind, InputMode, Segment, SegmentKind, TileRange
 from patchline.schedule.push import Rings, simulate
 
@@ -197,7 +196,8 @@ class _SegmentBuffers:
             size = 4 * self.network.tensors[op.output].channels
             span = (self.segment.first_op, self.segment.end_op - 1) if self.tiled else (step[0], step[1] - 1)
             found.append(Buffer(op.name, "accumulator", size, 0, *span))
-        if size := scratch_bytes(self.network, op, self._width(op.output) * self.segment.batches.get(index, 1)):
+        columns = self._width(op.output) * self.segment.batches.get(index, 1)
+        if size := self.graph.kernels[index].scratch_bytes(columns):
             found.append(Buffer(op.name, "scratch", size, 0, index, index))
         return found
 

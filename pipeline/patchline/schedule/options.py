@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from patchline.network.ir import GlobalPool
 from patchline.schedule.geometry import Graph, Walk
-from patchline.schedule.kernels import scratch_bytes
 from patchline.schedule.memory import aligned, layer_steps, make_segment, redundant_macs
 from patchline.schedule.occupancy import Occupancies, OverlapMode
 from patchline.schedule.plan import InputMode, SegmentKind
@@ -203,10 +202,10 @@ class SegmentCosts:
 
     def scratch(self, index: int, widths: Vector) -> Vector:
         """Aligned kernel scratch of operator `index` for rows of `widths` columns."""
-        known, network = self._scratch, self.graph.network
+        known, kernel = self._scratch, self.graph.kernels[index]
         for width in widths.tolist():
             if (index, width) not in known:
-                known[index, width] = aligned(scratch_bytes(network, network.ops[index], width))
+                known[index, width] = aligned(kernel.scratch_bytes(width))
         return np.array([known[index, width] for width in widths.tolist()], dtype=np.int64)
 
 

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
+from patchline import cores
 from patchline.config import parse_bytes
 from patchline.errors import UserError
 from patchline.plugins import emulator_names, is_emulator
@@ -21,7 +22,6 @@ FOLDER = Path(__file__).parent
 
 Bytes = Annotated[int, BeforeValidator(parse_bytes), Field(ge=0)]
 Address = Annotated[int, Field(ge=0, le=0xFFFF_FFFF)]
-Core = Literal["cortex-m4", "cortex-m7"]
 UartKind = Literal["stm32f4", "stm32f7", "cmsdk"]
 
 
@@ -31,7 +31,14 @@ def _registered(name: str) -> str:
     return name
 
 
+def _known(name: str) -> str:
+    if name not in cores.names():
+        raise ValueError(f"no such core; there are {', '.join(cores.names())}")
+    return name
+
+
 Emulator = Annotated[str, AfterValidator(_registered)]
+Core = Annotated[str, AfterValidator(_known)]
 
 _STRICT = ConfigDict(extra="forbid")
 

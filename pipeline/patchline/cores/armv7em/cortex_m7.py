@@ -1,4 +1,5 @@
-"""Cycle model of the Cortex-M7: two instructions a cycle in order, greedy, block by block.
+"""The Cortex-M7: how it is built for and emulated, and its cycle model: two instructions a cycle in order, greedy,
+block by block.
 
 Arm publishes no instruction timings for this core; the rules follow the description of its pipeline in the Cortex-M7
 Technical Reference Manual (Arm DDI 0489) and public measurements (docs/benchmarking.md).
@@ -21,9 +22,8 @@ Technical Reference Manual (Arm DDI 0489) and public measurements (docs/benchmar
 
 from __future__ import annotations
 
-from patchline.hil.blocks import Block, Instruction
+from patchline.cores.core import Block, Core, CycleModel, Instruction
 
-NAME = "m7"
 MISPREDICT = 8
 DIVIDE, FPU_DIVIDE, FPU_RESULT = 7, 16, 3
 LOAD_TO_ALU, LOAD_TO_MULTIPLY, MULTIPLY_TO_OTHER = 2, 3, 2
@@ -129,3 +129,14 @@ def _fits(issued: list[Instruction], instruction: Instruction, kind: str) -> boo
     if "store" in (kind, other) and (kind in single or other in single):
         return False
     return not (kind == other and kind in ("store", "branch"))
+
+
+CORE = Core(
+    name="cortex-m7",
+    flags="-DPL_DUAL_ISSUE=1",  # the assembly kernels order their instructions by it
+    fpu="fpv5-sp-d16",
+    emulated_as="CORTEX_M7",
+    cpuid=0x411F_C272,
+    cycles=CycleModel("m7", block_cycles, exit_cycles),
+    defines={"BOARD_CORTEX_M7": 1},
+)

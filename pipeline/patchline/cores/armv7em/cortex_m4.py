@@ -1,4 +1,4 @@
-"""Cycle table of the Cortex-M4.
+"""The Cortex-M4: how it is built for and emulated, and its cycle table.
 
 Source: Cortex-M4 Technical Reference Manual (Arm DDI 0439B), table 3-1 (core), 7-1 (FPU) and section 3.3.2 (load/store
 timings). Where the manual gives a range, the value is the one that fits published measurements (docs/benchmarking.md).
@@ -24,9 +24,8 @@ timings). Where the manual gives a range, the value is the one that fits publish
 
 from __future__ import annotations
 
-from patchline.hil.blocks import Block, Instruction
+from patchline.cores.core import Block, Core, CycleModel, Instruction
 
-NAME = "m4"
 REFILL = 2
 DIVIDE, FPU_DIVIDE, FPU_MAC = 7, 14, 3
 
@@ -82,3 +81,14 @@ def _cycles(instruction: Instruction) -> int:
     if name in ("tbb", "tbh") or (name == "vmov" and len(instruction.operands) > 2):
         return 2
     return 1
+
+
+CORE = Core(
+    name="cortex-m4",
+    flags="-DPL_DUAL_ISSUE=0",  # the assembly kernels order their instructions by it
+    fpu="fpv4-sp-d16",
+    emulated_as="CORTEX_M4",
+    cpuid=0x410F_C241,
+    cycles=CycleModel("m4", block_cycles, exit_cycles),
+    defines={"BOARD_CORTEX_M7": 0},
+)

@@ -5,23 +5,18 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from patchline.network.ir import Int8Array, Int32Array
+from patchline.network.ir import Int8Array
 
-Order = Literal["split", "flat"]
-"""Which inputs share a word (kernels.h). `split`: (0,2), (1,3) of every four, as SXTB16 takes a word apart, every
-kernel row padded to a multiple of 4; `flat`: the same for the whole fours of every row, then the rest of all rows
-in pairs."""
+Order = Literal["none", "split", "flat", "nine", "quads", "sums", "sums_even"]
+"""Which weights share a word (kernels.h). Convolutions: `split`: inputs (0,2), (1,3) of every four, as SXTB16 takes a
+word apart, every kernel row padded to a multiple of 4; `flat`: the same for the whole fours of every row, then the rest
+of all rows in pairs. Depthwise: `nine`: 3x3; `quads`: squares of two by two; `sums`: these and, in the column that is
+left over, the sum of every pair of rows; `sums_even`: the same with the even columns first."""
 
 
 def round_up(value: int, multiple: int) -> int:
     return -(-value // multiple) * multiple
-
-
-def conv_order(kernel_h: int, span: int) -> Order:
-    """The order for a window of `kernel_h` rows of `span` inputs: split where padding each row costs no products."""
-    return "split" if kernel_h * round_up(span, 4) == round_up(kernel_h * span, 4) else "flat"
 
 
 def conv_weights(weights: Int8Array, order: Order) -> Int8Array:
@@ -44,34 +39,23 @@ def _channel_pairs(weights: Int8Array, axes: tuple[int, ...]) -> Int8Array:
     return quads.transpose(axes).reshape(len(quads), -1)
 
 
-def depthwise_weights(weights: Int8Array, stride: int) -> Int8Array:
-    """[kh, kw, channels] channel by channel: [pairs of rows][pairs of columns] of four bytes, zeros beyond the kernel.
-
-    `stride` (of columns) and sizes of 3, 5 and 7 give orders of their own (kernels.h)."""
+def depthwise_weights(weights: Int8Array, order: Order) -> Int8Array:
+    """[kh, kw, channels] channel by channel: [pairs of rows][pairs of columns] of four bytes, zeros beyond the kernel;
+    `nine` and `sums` differ (kernels.h)."""
     kernel_h, kernel_w, channels = weights.shape
     by_channel = weights.transpose(2, 0, 1)
-    if (kernel_h, kernel_w) == (3, 3):
+    if order == "nine":
         nine = by_channel.reshape(-1, 9)[:, [0, 1, 3, 4, 2, 6, 5, 7, 8]]
         return np.pad(nine, ((0, 0), (0, 3))).reshape(-1)
     even = np.pad(by_channel, ((0, 0), (0, kernel_h % 2), (0, kernel_w % 2)))
-    if kernel_h == kernel_w and kernel_w in (5, 7):
-        if stride == 2:
+    if order in ("sums", "sums_even"):
+        if order == "sums_even":
             even[:, :, :kernel_w] = even[:, :, [*range(0, kernel_w, 2), *range(1, kernel_w, 2)]]
         sums = even.astype(np.int16).reshape(channels, -1, 2 * kernel_w + 2).sum(axis=2, dtype=np.int16)
         even[:, 0::2, kernel_w] = sums.astype(np.int8)  # wraps: the low byte, signed
         even[:, 1::2, kernel_w] = (sums - sums.astype(np.int8)) >> 8
     quads = even.reshape(channels, even.shape[1] // 2, 2, even.shape[2] // 2, 2)
     return np.ascontiguousarray(quads.transpose(0, 1, 3, 2, 4)).reshape(-1)
-
-
-def fold_zero_point(bias: Int32Array, weights: NDArray[np.int64], input_zero: int) -> NDArray[np.int64]:
-    """The bias with which sum(w * x) needs no zero point: bias - z_x * sum(w). `weights` is [channels, products]."""
-    return bias.astype(np.int64) - input_zero * weights.sum(axis=1)
-
-
-def may_overflow(bias: NDArray[np.int64], weights: NDArray[np.int64]) -> bool:
-    """Whether some int8 input could take a partial sum out of int32. `weights` is [channels, products]."""
-    return bool(np.any(np.abs(bias) + 128 * np.abs(weights).sum(axis=1) > 2**31 - 1))
 
 
 def _pad_last(array: Int8Array, multiple: int) -> Int8Array:
