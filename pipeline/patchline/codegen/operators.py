@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from patchline.cores.armv7em import layout
-from patchline.cores.armv7em.kernels import KernelChoice, choose
+from patchline.cores.armv7em.kernels import KernelChoice, choose, requant_rule
 from patchline.errors import UserError
 from patchline.network import filters
+from patchline.network.arithmetic import largest_sum
 from patchline.network.ir import (
     Add,
     Concat,
@@ -66,8 +67,8 @@ class Lowered:
 
 
 RULES = ("single", "tflite", "tflite_once")  # as in struct pl_requant
-FAST = {None: "PL_BY_RULE", "single": "PL_SINGLE", "tflite": "PL_TFLITE"}
-TFLITE_FAST_SHIFT = 22  # largest right shift: the zero point must not overflow below it
+BY_RULE = "PL_BY_RULE"
+FAST = {"single": "PL_SINGLE", "tflite": "PL_TFLITE"}  # by what `requant_rule` says
 
 Lowering = Callable[[Any, list[Tensor], Tensor, KernelChoice], Lowered]
 
@@ -93,7 +94,7 @@ def _requant(
     `bound`: no accumulator is larger, whatever the input."""
     fields: dict[str, Any] = {"low": clamp[0], "high": clamp[1], "zero": output.zero_point}
     if requant is None:
-        return {**fields, "scale": "NULL", "shifts": "NULL", "tflite": 1, "fast": FAST[None]}, ()
+        return {**fields, "scale": "NULL", "shifts": "NULL", "tflite": 1, "fast": BY_RULE}, ()
     shifts = np.broadcast_to(requant.shifts, entries)
     single = requant.rule == "single"
     shifted = not single or bool(np.any(shifts))
@@ -105,44 +106,34 @@ def _requant(
     if shifted:
         arrays.append(Array("int8_t", np.pad(shifts, (0, even - entries)).astype(np.int8)))
     rule = RULES.index(requant.rule)
-    fast = FAST[_fast(requant, shifts, clamp, bound)]
+    fast = _fast(requant, clamp, bound)
     fields |= {"scale": arrays[0], "shifts": arrays[1] if shifted else "NULL", "tflite": rule, "fast": fast}
     return fields, tuple(arrays)
 
 
-def _fast(requant: Requant, shifts: NDArray[Any], clamp: tuple[int, int], bound: int) -> str | None:
+def _fast(requant: Requant, clamp: tuple[int, int], bound: int) -> str:
     """The short way to requantise that gives the rule's result for every accumulator up to `bound` (kernels.h)."""
-    if clamp != (-128, 127):
-        return None
-    if requant.rule == "single":
-        return None if np.any(shifts) else "single"
-    in_range = requant.rule == "tflite" and np.all(shifts < 0) and np.all(shifts >= -TFLITE_FAST_SHIFT)
-    # the short way takes the sign of the accumulator for that of the product
-    return "tflite" if in_range and np.all(requant.multipliers >= 0) and bound < 2**30 else None
+    rule = requant_rule(requant, clamp)
+    return FAST.get(rule, BY_RULE) if rule != "tflite" or bound < 2**30 else BY_RULE
 
 
 def _summing(
     op: Conv | Depthwise, per_channel: NDArray[np.int64], source: Tensor, output: Tensor
 ) -> tuple[dict[str, Any], tuple[Array, ...]]:
     """Requantisation with the input's zero point folded into the bias. `per_channel`: weights [channels, products]."""
-    bias = _fold_zero_point(op.bias, per_channel, source.zero_point)
-    if _may_overflow(bias, per_channel):
+    bound = int(largest_sum(per_channel, op.bias.astype(np.int64), source.zero_point).max())
+    if bound >= 2**31:
         raise UserError(
             f"operator '{op.name}': its weights and bias can take a sum out of 32 bits; the model's quantisation is "
             "broken or its bias far too large: quantise it again"
         )
-    bound = int((np.abs(bias) + 128 * np.abs(per_channel).sum(axis=1)).max())
+    bias = _fold_zero_point(op.bias, per_channel, source.zero_point)
     return _requant(op.requant, op.clamp, output, len(bias), bias, bound)
 
 
 def _fold_zero_point(bias: NDArray[np.int32], weights: NDArray[np.int64], input_zero: int) -> NDArray[np.int64]:
     """The bias with which sum(w * x) needs no zero point: bias - z_x * sum(w). `weights` is [channels, products]."""
     return bias.astype(np.int64) - input_zero * weights.sum(axis=1)
-
-
-def _may_overflow(bias: NDArray[np.int64], weights: NDArray[np.int64]) -> bool:
-    """Whether some int8 input could take a partial sum out of int32. `weights` is [channels, products]."""
-    return bool(np.any(np.abs(bias) + 128 * np.abs(weights).sum(axis=1) > 2**31 - 1))
 
 
 def _conv(op: Conv, inputs: list[Tensor], output: Tensor, kernel: KernelChoice) -> Lowered:

@@ -51,7 +51,7 @@ class Cost:
 
 def surely_breaks(arch: Architecture, target: Target, limits: Limits, image_size: int | None = None) -> bool:
     """Whether `arch` is too large under any schedule, by MACs or flash: known in a tenth of the time of its cost."""
-    network = build_network(arch, image_size=image_size)
+    network = _network(arch, image_size)
     return (limits.executed_macs is not None and network.macs > limits.executed_macs) or (
         flash_estimate(network, (), target).total > limits.flash
     )
@@ -100,11 +100,16 @@ def predicted_cycles(network: Network, plan: Plan, target: Target) -> float:
     return latency.predicted_cycles(network, plan.segments, target)
 
 
+@lru_cache(maxsize=8)  # a draw that is not ruled out is priced next
+def _network(arch: Architecture, image_size: int | None) -> Network:
+    return build_network(arch, image_size=image_size)
+
+
 @lru_cache(maxsize=4096)
 def _front(
     arch: Architecture, kind: Kind, input_mode: InputMode, image_size: int | None
 ) -> tuple[Network, tuple[FrontPoint, ...]]:
-    network = build_network(arch, image_size=image_size)
+    network = _network(arch, image_size)
     return network, pareto_front(network, kind, input_mode)
 
 

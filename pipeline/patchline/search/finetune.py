@@ -15,7 +15,7 @@ from patchline.progress import track
 from patchline.supernet import Architecture, StaticNet, Supernet, extract
 from patchline.supernet.evaluate import recalibrate
 from patchline.supernet.extract import fold
-from patchline.supernet.images import batch_indices, mirrored, to_input
+from patchline.supernet.images import Images, batch_indices, mirrored, to_input
 
 BATCH = 96
 LEARNING_RATE = 0.002
@@ -32,7 +32,8 @@ def fine_tune(supernet: Supernet, arch: Architecture, train: Split, epochs: int,
     Seeded. The teacher is the largest network at the same resolution.
     """
     net = extract(supernet, arch)
-    teacher = _teacher(supernet, arch, train)
+    recalibration = part(train, RECALIBRATION_IMAGES).images
+    teacher = _teacher(supernet, arch, recalibration)
     matrices = [p for p in net.parameters() if p.ndim > 1]
     vectors = [p for p in net.parameters() if p.ndim == 1]
     optimiser = torch.optim.AdamW(
@@ -45,17 +46,17 @@ def fine_tune(supernet: Supernet, arch: Architecture, train: Split, epochs: int,
             group["lr"] = _learning_rate(step, len(order))
         x = mirrored(to_input(train.images[chosen], arch.resolution), np.random.default_rng([seed, 2, step]))
         _step(net, teacher, x, torch.from_numpy(train.labels[chosen]), optimiser)
-    recalibrate(net, part(train, RECALIBRATION_IMAGES).images)
+    recalibrate(net, recalibration)
     return net
 
 
-def _teacher(supernet: Supernet, arch: Architecture, train: Split) -> StaticNet | None:
+def _teacher(supernet: Supernet, arch: Architecture, recalibration: Images) -> StaticNet | None:
     """The largest network at the resolution of `arch`; None where that is `arch` itself: it has nothing to teach."""
     largest = supernet.space.largest(supernet.classes, arch.resolution)
     if largest == arch:
         return None
     net = extract(supernet, largest)
-    recalibrate(net, part(train, RECALIBRATION_IMAGES).images)
+    recalibrate(net, recalibration)
     return fold(net)
 
 

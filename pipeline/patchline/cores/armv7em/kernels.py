@@ -18,6 +18,7 @@ FIGURES = Path(__file__).parent / "kernel_cycles.json"  # measured on the kernel
 PIXELS_PER_BLOCK = 4  # a convolution widens so many windows of inputs to int16 at a time
 OUTPUTS_PER_CHUNK = 16  # the 5x5 and 7x7 depthwise kernels gather the columns of so many outputs at a time
 SCALE_BYTES = 8  # bias and multiplier of a channel
+TFLITE_FAST_SHIFT = 22  # largest right shift: the zero point must not overflow below it
 
 Terms = tuple[float, ...]
 
@@ -121,11 +122,11 @@ def choose(network: Network, op: Op) -> KernelChoice:
     if isinstance(op, Depthwise):
         return _depthwise(op)
     if isinstance(op, Pool):
-        rule = _rule(op.requant, op.clamp) if op.kind == "average" else "single"
+        rule = requant_rule(op.requant, op.clamp) if op.kind == "average" else "single"
         inputs = op.kernel[0] * op.kernel[1]
         return KernelChoice(f"{op.kind}_pool", rule, channels, inputs, channels, 0, function=f"pl_{op.kind}_pool_row")
     if isinstance(op, GlobalPool):
-        rule = _rule(op.requant, op.clamp)
+        rule = requant_rule(op.requant, op.clamp)
         return KernelChoice("global_pool", rule, channels, 1, channels, 0, function="pl_global_pool_row")
     if isinstance(op, Resize):
         size = op.rows.kernel
@@ -153,7 +154,7 @@ def _conv(network: Network, op: Conv) -> KernelChoice:
     whole = round_up(height * width * channels_in, 4)
     order: Order = "split" if name == "dense" or inputs == whole else "flat"  # padding each row costs no products
     return KernelChoice(
-        name, _rule(op.requant, op.clamp), channels, inputs, pairs, 2 * pairs * (inputs + SCALE_BYTES),
+        name, requant_rule(op.requant, op.clamp), channels, inputs, pairs, 2 * pairs * (inputs + SCALE_BYTES),
         function=f"pl_conv_{name}", order=order, widened=0 if name == "dense" else 2 * whole,
     )  # fmt: skip
 
@@ -168,12 +169,12 @@ def _depthwise(op: Depthwise) -> KernelChoice:
     order: Order = "nine" if square == 3 else "quads" if not square else "sums_even" if stride == 2 else "sums"
     held = 12 if square == 3 else (height + 1) // 2 * ((width + 1) // 2) * 4
     return KernelChoice(
-        name, _rule(op.requant, op.clamp), channels, height * width, channels, channels * (held + SCALE_BYTES), stride,
-        function=f"pl_{name}" if special else "pl_depthwise_row", order=order, size=width,
+        name, requant_rule(op.requant, op.clamp), channels, height * width, channels, channels * (held + SCALE_BYTES),
+        stride=stride, function=f"pl_{name}" if special else "pl_depthwise_row", order=order, size=width,
     )  # fmt: skip
 
 
-def _rule(requant: Requant | None, clamp: tuple[int, int]) -> str:
+def requant_rule(requant: Requant | None, clamp: tuple[int, int]) -> str:
     """`single` and `tflite` have short ways in the kernels; `slow` is everything else (`division`: no constants)."""
     if requant is None:
         return "division"
@@ -182,8 +183,9 @@ def _rule(requant: Requant | None, clamp: tuple[int, int]) -> str:
     shifts = requant.shifts
     if requant.rule == "single":
         return "slow" if shifts.any() else "single"
-    short = (shifts < 0).all() and (shifts >= -22).all() and (requant.multipliers >= 0).all()
-    return "tflite" if bool(short) else "slow"
+    in_range = (shifts < 0).all() and (shifts >= -TFLITE_FAST_SHIFT).all()
+    # the short way takes the sign of the accumulator for that of the product
+    return "tflite" if bool(in_range and (requant.multipliers >= 0).all()) else "slow"
 
 
 def pixel_blocks(columns: int) -> tuple[int, int, int, int]:
