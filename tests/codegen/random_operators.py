@@ -69,8 +69,8 @@ class Maker:
             # a channel's scale may be negative in TFLite
             signs = self.rng.choice([1, -1], entries) if self.draw(st.booleans()) else 1
             return arithmetic.tflite_requant(np.minimum(spread, 0.9) * signs, rule)
-        large = self.draw(st.booleans())  # a multiplier above 0.5 shifts the accumulator left
-        return arithmetic.single_requant(spread * (400 if large else 1))
+        large = self.draw(st.sampled_from([0, 0.2, 1]))  # share of channels; above 0.5 the accumulator is shifted left
+        return arithmetic.single_requant(np.where(self.rng.random(entries) < large, 400 * spread, spread))
 
     def add(self, operator: type[Op], shape: tuple[int, ...], inputs: tuple[str, ...] = ("input",), **fields) -> str:
         name = f"t{len(self.ops)}"

@@ -35,12 +35,13 @@ typedef struct {
     int16_t low, high; /* clamp */
     int8_t zero;       /* zero point of the output */
     uint8_t tflite;    /* rule: 0 single, 1 tflite, 2 tflite_once */
-    uint8_t fast;      /* PL_BY_RULE, PL_SINGLE or PL_TFLITE */
+    uint8_t fast;      /* one of the short ways below, or PL_BY_RULE */
 } pl_requant;
 
 /* The short ways to requantise, all with full clamp. PL_SINGLE: no shifts, one SMMLAR and one saturation. PL_TFLITE: rule tflite where
- * every shift lies in -22..-1, no multiplier is negative and no accumulator can leave (-2^30, 2^30), see pl_tflite_fast. */
-enum { PL_BY_RULE, PL_SINGLE, PL_TFLITE };
+ * every shift lies in -22..-1, no multiplier is negative and no accumulator can leave (-2^30, 2^30), see pl_tflite_fast.
+ * PL_MOSTLY_SINGLE, of depthwise kernels only: as PL_SINGLE, but for the few channels that have a shift. */
+enum { PL_BY_RULE, PL_SINGLE, PL_TFLITE, PL_MOSTLY_SINGLE };
 
 /* Weights of two output channels lie interleaved so that SXTB16 of a word gives one channel's pair and SXTB16 with ROR 8
  * the other's: bytes (a[i], b[i], a[j], b[j]). In order PL_SPLIT the pairs of every four inputs are (0,2) and (1,3), as

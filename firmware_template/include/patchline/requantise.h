@@ -80,6 +80,18 @@ int32_t pl_requantise_by_rule(const pl_requant *q, int32_t i, int32_t acc);
 /* `count` accumulators of one channel to outputs `pitch` bytes apart. */
 void pl_requantise_run(const pl_requant *q, int32_t channel, const int32_t *acc, int32_t count, int8_t *out, int32_t pitch);
 
+/* The first channel from `i` on that has a shift, `channels` where there is none; four are looked at together. */
+static inline int32_t pl_next_shifted(const pl_requant *q, int32_t i, int32_t channels)
+{
+    while (i + 4 <= channels && pl_load4(q->shifts + i) == 0) {
+        i += 4;
+    }
+    while (i < channels && q->shifts[i] == 0) {
+        i++;
+    }
+    return i;
+}
+
 /* Entry `i` of the constants applied to an accumulator (which holds its bias already). */
 static inline int8_t pl_requantise(const pl_requant *q, int32_t i, int32_t acc)
 {

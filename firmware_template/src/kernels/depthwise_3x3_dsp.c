@@ -1,7 +1,7 @@
 /* Depthwise convolution 3x3 with the ARMv7E-M DSP instructions, sliding along the row of one channel.
  *
  * Rows 0 and 1 of a column are paired once and used by up to three outputs. The usual case - a fast rule, at most one column of
- * padding on each side - runs in depthwise_3x3_armv7em.S; this C does all cases.
+ * padding on each side - runs in depthwise_3x3_armv7em.S; this C does all cases, and single channels that a fast rule does not fit.
  */
 #include <stddef.h>
 
@@ -40,7 +40,9 @@ static inline __attribute__((always_inline)) column_values load_checked(cursor *
     return column >= 0 && column < valid ? load(at) : at->zero;
 }
 
-static inline __attribute__((always_inline)) void depthwise(const pl_depthwise *op, const pl_row *row, const int32_t stride)
+/* Channels [begin, stop). */
+static inline __attribute__((always_inline)) void depthwise(const pl_depthwise *op, const pl_row *row, const int32_t stride, int32_t begin,
+                                                            int32_t stop)
 {
     const int32_t channels = op->channels;
     const int32_t count = row->columns;
@@ -51,7 +53,7 @@ static inline __attribute__((always_inline)) void depthwise(const pl_depthwise *
     int32_t to = (row->valid + row->left - 3 + stride) / stride;
     to = to > count ? count : to < from ? from : to;
 
-    for (int32_t channel = 0; channel < channels; channel++) {
+    for (int32_t channel = begin; channel < stop; channel++) {
         const int8_t *w = op->weights + channel * 12;
         uint32_t w0 = pl_sxtb16(pl_load4(w));          /* 00 10 */
         uint32_t w1 = pl_sxtb16_odd(pl_load4(w));      /* 01 11 */
@@ -142,6 +144,16 @@ static inline __attribute__((always_inline)) void depthwise(const pl_depthwise *
     }
 }
 
+static __attribute__((noinline)) void channels_s1(const pl_depthwise *op, const pl_row *row, int32_t begin, int32_t stop)
+{
+    depthwise(op, row, 1, begin, stop);
+}
+
+static __attribute__((noinline)) void channels_s2(const pl_depthwise *op, const pl_row *row, int32_t begin, int32_t stop)
+{
+    depthwise(op, row, 2, begin, stop);
+}
+
 #ifdef __ARM_FEATURE_DSP
 
 /* What the assembly needs; 0 where it cannot do the row. */
@@ -184,45 +196,47 @@ static int prepare(const pl_depthwise *op, const pl_row *row, const int32_t stri
     return 1;
 }
 
-static inline __attribute__((always_inline)) int run(const pl_depthwise *op, const pl_row *row, const int32_t stride,
-                                                     pl_dw3_kernel *single, pl_dw3_kernel *tflite)
+typedef void channels_kernel(const pl_depthwise *op, const pl_row *row, int32_t begin, int32_t stop);
+
+static void run(const pl_depthwise *op, const pl_row *row, int32_t stride, pl_dw3_kernel *single, pl_dw3_kernel *tflite,
+                channels_kernel *channels)
 {
+    const pl_requant *q = &op->requant;
     pl_dw3 job;
     if (!prepare(op, row, stride, &job)) {
-        return 0;
-    }
-    if (op->requant.fast == PL_SINGLE) {
-        single(&job);
-    } else {
+        channels(op, row, 0, op->channels);
+    } else if (q->fast == PL_TFLITE) {
         tflite(&job);
+    } else {
+        single(&job);
+        if (q->fast == PL_MOSTLY_SINGLE) {
+            for (int32_t i = 0; (i = pl_next_shifted(q, i, op->channels)) < op->channels; i++) {
+                channels(op, row, i, i + 1);
+            }
+        }
     }
-    return 1;
 }
 
 void pl_depthwise_3s1(const void *constants, const pl_row *row)
 {
-    if (!run(constants, row, 1, pl_dw3_s1, pl_dw3_s1_tflite)) {
-        depthwise(constants, row, 1);
-    }
+    run(constants, row, 1, pl_dw3_s1, pl_dw3_s1_tflite, channels_s1);
 }
 
 void pl_depthwise_3s2(const void *constants, const pl_row *row)
 {
-    if (!run(constants, row, 2, pl_dw3_s2, pl_dw3_s2_tflite)) {
-        depthwise(constants, row, 2);
-    }
+    run(constants, row, 2, pl_dw3_s2, pl_dw3_s2_tflite, channels_s2);
 }
 
 #else
 
 void pl_depthwise_3s1(const void *constants, const pl_row *row)
 {
-    depthwise(constants, row, 1);
+    channels_s1(constants, row, 0, ((const pl_depthwise *)constants)->channels);
 }
 
 void pl_depthwise_3s2(const void *constants, const pl_row *row)
 {
-    depthwise(constants, row, 2);
+    channels_s2(constants, row, 0, ((const pl_depthwise *)constants)->channels);
 }
 
 #endif

@@ -75,24 +75,35 @@ static void pairs_plan(pl_dwl *job, const pl_depthwise *op, const pl_row *row, i
     job->column_bytes = (uint32_t)bytes;
 }
 
-/* Rules that the kernel does not know: its accumulators are requantised here. Not inlined: its sums take stack. */
+/* Rules that the kernel does not know, of all channels or of those that have a shift: its accumulators are requantised here. Not
+ * inlined: its sums take stack. */
 static __attribute__((noinline)) void run_by_rule(pl_dwl *job, pl_dwl_kernel *run, const pl_requant *requant)
 {
     int32_t sums[CHUNK + FIVE - 1]; /* a block writes five */
     int8_t *out = job->out;
     const int32_t channels = (int32_t)job->channels;
     const int32_t pitch = (int32_t)job->pitch;
+    const int only_shifted = requant->fast == PL_MOSTLY_SINGLE;
+    int32_t done = 0;
     job->channels = 1;
+    job->rule = PL_BY_RULE;
     job->pitch = 4;
     job->out = (int8_t *)sums;
-    for (int32_t channel = 0; channel < channels; channel++) {
+    for (int32_t channel = 0;; channel++) {
+        if (only_shifted) {
+            channel = pl_next_shifted(requant, channel, channels);
+        }
+        if (channel >= channels) {
+            break;
+        }
+        job->weights += (channel - done) * (int32_t)job->weights_bytes;
+        job->scale = requant->scale + channel;
+        for (uint32_t i = 0; i < job->rows; i++) {
+            job->lines[i] += channel - done;
+        }
+        done = channel;
         run(job);
         pl_requantise_run(requant, channel, sums, (int32_t)job->outputs, out + channel, pitch);
-        job->weights += job->weights_bytes;
-        job->scale++;
-        for (uint32_t i = 0; i < job->rows; i++) {
-            job->lines[i]++;
-        }
     }
     job->out = out;
 }
@@ -104,7 +115,6 @@ static void depthwise(const pl_depthwise *op, const pl_row *row, const int32_t k
         .shifts = q->shifts,
         .x_step = 4u * op->stride * (((uint32_t)kernel + 1) / 2),
         .addend = q->fast == PL_TFLITE ? 2 * q->zero + 1 : q->zero,
-        .rule = q->fast,
         .zero_sum = pl_pack((uint32_t)op->input_zero, (uint32_t)op->input_zero << 8),
         .in_pitch = op->channels,
     };
@@ -120,10 +130,12 @@ static void depthwise(const pl_depthwise *op, const pl_row *row, const int32_t k
         job.channels = op->channels;
         job.pitch = op->channels;
         gather_plan(&job, op, row, x, kernel);
-        if (q->fast == PL_BY_RULE) {
-            run_by_rule(&job, run, q);
-        } else {
+        if (q->fast != PL_BY_RULE) {
+            job.rule = q->fast == PL_TFLITE ? PL_TFLITE : PL_SINGLE;
             run(&job);
+        }
+        if (q->fast == PL_BY_RULE || q->fast == PL_MOSTLY_SINGLE) {
+            run_by_rule(&job, run, q);
         }
     }
 }

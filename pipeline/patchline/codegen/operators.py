@@ -68,7 +68,7 @@ class Lowered:
 
 RULES = ("single", "tflite", "tflite_once")  # as in struct pl_requant
 BY_RULE = "PL_BY_RULE"
-FAST = {"single": "PL_SINGLE", "tflite": "PL_TFLITE"}  # by what `requant_rule` says
+FAST = {"single": "PL_SINGLE", "mostly_single": "PL_MOSTLY_SINGLE", "tflite": "PL_TFLITE"}  # by `requant_rule`
 
 Lowering = Callable[[Any, list[Tensor], Tensor, KernelChoice], Lowered]
 
@@ -88,10 +88,11 @@ def _requant(
     entries: int,
     bias: NDArray[np.int64] | None = None,
     bound: int = 2**31,
+    short: str | None = None,
 ) -> tuple[dict[str, Any], tuple[Array, ...]]:
     """Struct pl_requant: (fields, arrays). Entries with a bias are padded to an even number (channel pairs).
 
-    `bound`: no accumulator is larger, whatever the input."""
+    `bound`: no accumulator is larger, whatever the input. `short` is the kernel's rule of a convolution."""
     fields: dict[str, Any] = {"low": clamp[0], "high": clamp[1], "zero": output.zero_point}
     if requant is None:
         return {**fields, "scale": "NULL", "shifts": "NULL", "tflite": 1, "fast": BY_RULE}, ()
@@ -106,19 +107,18 @@ def _requant(
     if shifted:
         arrays.append(Array("int8_t", np.pad(shifts, (0, even - entries)).astype(np.int8)))
     rule = RULES.index(requant.rule)
-    fast = _fast(requant, clamp, bound)
+    fast = _fast(short or requant_rule(requant, clamp), bound)
     fields |= {"scale": arrays[0], "shifts": arrays[1] if shifted else "NULL", "tflite": rule, "fast": fast}
     return fields, tuple(arrays)
 
 
-def _fast(requant: Requant, clamp: tuple[int, int], bound: int) -> str:
+def _fast(rule: str, bound: int) -> str:
     """The short way to requantise that gives the rule's result for every accumulator up to `bound` (kernels.h)."""
-    rule = requant_rule(requant, clamp)
     return FAST.get(rule, BY_RULE) if rule != "tflite" or bound < 2**30 else BY_RULE
 
 
 def _summing(
-    op: Conv | Depthwise, per_channel: NDArray[np.int64], source: Tensor, output: Tensor
+    op: Conv | Depthwise, per_channel: NDArray[np.int64], source: Tensor, output: Tensor, kernel: KernelChoice
 ) -> tuple[dict[str, Any], tuple[Array, ...]]:
     """Requantisation with the input's zero point folded into the bias. `per_channel`: weights [channels, products]."""
     bound = int(largest_sum(per_channel, op.bias.astype(np.int64), source.zero_point).max())
@@ -128,7 +128,7 @@ def _summing(
             "broken or its bias far too large: quantise it again"
         )
     bias = _fold_zero_point(op.bias, per_channel, source.zero_point)
-    return _requant(op.requant, op.clamp, output, len(bias), bias, bound)
+    return _requant(op.requant, op.clamp, output, len(bias), bias, bound, kernel.rule)
 
 
 def _fold_zero_point(bias: NDArray[np.int32], weights: NDArray[np.int64], input_zero: int) -> NDArray[np.int64]:
@@ -138,7 +138,7 @@ def _fold_zero_point(bias: NDArray[np.int32], weights: NDArray[np.int64], input_
 
 def _conv(op: Conv, inputs: list[Tensor], output: Tensor, kernel: KernelChoice) -> Lowered:
     channels_out, kernel_h, kernel_w, channels_in = op.weights.shape
-    requant, arrays = _summing(op, op.weights.astype(np.int64).reshape(channels_out, -1), inputs[0], output)
+    requant, arrays = _summing(op, op.weights.astype(np.int64).reshape(channels_out, -1), inputs[0], output, kernel)
     weights = Array("int8_t", layout.conv_weights(op.weights, kernel.order))
     fields = {
         "weights": weights, "requant": requant, "channels_in": channels_in, "channels_out": channels_out,
@@ -150,7 +150,7 @@ def _conv(op: Conv, inputs: list[Tensor], output: Tensor, kernel: KernelChoice) 
 
 def _depthwise(op: Depthwise, inputs: list[Tensor], output: Tensor, kernel: KernelChoice) -> Lowered:
     kernel_h, kernel_w, channels = op.weights.shape
-    requant, arrays = _summing(op, op.weights.astype(np.int64).reshape(-1, channels).T, inputs[0], output)
+    requant, arrays = _summing(op, op.weights.astype(np.int64).reshape(-1, channels).T, inputs[0], output, kernel)
     weights = Array("int8_t", layout.depthwise_weights(op.weights, kernel.order))
     fields = {
         "weights": weights, "requant": requant, "channels": channels, "kernel_h": kernel_h, "kernel_w": kernel_w,

@@ -122,7 +122,7 @@ def _weights(core: dict[str, Any], kernel: KernelChoice) -> dict[str, Any]:
     rules = core["kernels"].get(kernel.name)
     if rules is None:
         raise UserError(f"{FIGURES.name} has no figures for kernel '{kernel.name}': run `make bench-kernels STORE=1`")
-    for rule in (kernel.rule, "tflite", "single"):
+    for rule in (kernel.measured_rule, "tflite", "single"):
         if rule in rules:
             return dict(rules[rule])
     return dict(next(iter(rules.values())))

@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from patchline.cores.armv7em.layout import Order, round_up
 from patchline.network.ir import Add, Conv, Depthwise, GlobalPool, Network, Op, Pool, Requant, Resize, Softmax
 
@@ -19,6 +21,9 @@ PIXELS_PER_BLOCK = 4  # a convolution widens so many windows of inputs to int16 
 OUTPUTS_PER_CHUNK = 16  # the 5x5 and 7x7 depthwise kernels gather the columns of so many outputs at a time
 SCALE_BYTES = 8  # bias and multiplier of a channel
 TFLITE_FAST_SHIFT = 22  # largest right shift: the zero point must not overflow below it
+FEW = 1 / 3  # of a depthwise layer's channels may have a shift, and be computed again, before the slow way is faster
+_AGAIN = {"depthwise_3s1": 5.5, "depthwise_3s2": 5.0}  # what computing a channel again takes, in channels; measured
+_AGAIN_LARGE = 2.0
 
 Terms = tuple[float, ...]
 
@@ -54,6 +59,12 @@ class KernelChoice(NamedTuple):
     order: Order = "none"  # of the weights
     size: int = 1  # columns of a depthwise window
     widened: int = 0  # bytes of one pixel's window as int16 in scratch
+    again: int = 0  # channels that rule `mostly_single` computes a second time
+
+    @property
+    def measured_rule(self) -> str:
+        """The rule under which its figures were measured."""
+        return "single" if self.rule == "mostly_single" else self.rule
 
     @property
     def gathers(self) -> bool:
@@ -76,7 +87,10 @@ class KernelChoice(NamedTuple):
 
     def terms(self, strip: Strip, inside: int, height: int) -> Terms:
         """The terms of one row call's cycles; `inside` of the `height` rows of its window lie in the map."""
-        channels, inputs, pairs = self.channels, self.inputs, self.pairs
+        channels: float = self.channels
+        inputs, pairs = self.inputs, self.pairs
+        if self.again:
+            channels += self.again * _AGAIN.get(self.name, _AGAIN_LARGE)
         columns, edge, _ = strip
         border = int(inside < height)
         values = channels * columns
@@ -91,13 +105,13 @@ class KernelChoice(NamedTuple):
                 terms += [odd, odd * inputs]
             return tuple(terms)
         if self.gathers:
-            return self._terms_of_gathering(strip, inside, height)
+            return self._terms_of_gathering(channels, strip, inside, height)
         if self.name.startswith("depthwise"):
             halves = channels * -(-columns // 2)
             return (1, channels, values, halves, channels * edge, border, border * channels, border * values)
         return (1, channels, columns, values, values * inputs, channels * edge, border * values)
 
-    def _terms_of_gathering(self, strip: Strip, inside: int, height: int) -> Terms:
+    def _terms_of_gathering(self, channels: float, strip: Strip, inside: int, height: int) -> Terms:
         """As `depthwise_dsp.c` works: chunks of outputs; their columns are gathered, then come blocks of five or
         three."""
         walked = chunks(strip.columns)
@@ -105,7 +119,7 @@ class KernelChoice(NamedTuple):
         unread = (strip.columns - 1) * self.stride + height - strip.read  # beyond the map, on both sides
         blocks = [block for outputs in walked for block in output_blocks(outputs)]
         fives, threes = blocks.count(5), blocks.count(3)
-        channels, row_pairs = self.channels, (inside + 1) // 2
+        row_pairs = (inside + 1) // 2
         starts, gathered = channels * len(walked), channels * (needed - unread)
         return (
             1, len(walked), needed, starts, starts * inside, starts * (height - inside), gathered, gathered * inside,
@@ -168,21 +182,26 @@ def _depthwise(op: Depthwise) -> KernelChoice:
     name = f"depthwise_{width}s{stride}" if special else "depthwise"
     order: Order = "nine" if square == 3 else "quads" if not square else "sums_even" if stride == 2 else "sums"
     held = 12 if square == 3 else (height + 1) // 2 * ((width + 1) // 2) * 4
+    rule = requant_rule(op.requant, op.clamp, by_channel=bool(special))
+    again = int(np.count_nonzero(op.requant.shifts)) if rule == "mostly_single" else 0
     return KernelChoice(
-        name, requant_rule(op.requant, op.clamp), channels, height * width, channels, channels * (held + SCALE_BYTES),
-        stride=stride, function=f"pl_{name}" if special else "pl_depthwise_row", order=order, size=width,
+        name, rule, channels, height * width, channels, channels * (held + SCALE_BYTES), again=again, stride=stride,
+        function=f"pl_{name}" if special else "pl_depthwise_row", order=order, size=width,
     )  # fmt: skip
 
 
-def requant_rule(requant: Requant | None, clamp: tuple[int, int]) -> str:
-    """`single` and `tflite` have short ways in the kernels; `slow` is everything else (`division`: no constants)."""
+def requant_rule(requant: Requant | None, clamp: tuple[int, int], by_channel: bool = False) -> str:
+    """`single` and `tflite` have short ways in the kernels; `slow` is everything else (`division`: no constants).
+
+    `by_channel` of a kernel that works channel by channel: `mostly_single` where few channels need the slow way."""
     if requant is None:
         return "division"
     if clamp != (-128, 127) or requant.rule == "tflite_once":
         return "slow"
     shifts = requant.shifts
     if requant.rule == "single":
-        return "slow" if shifts.any() else "single"
+        slow = np.count_nonzero(shifts)
+        return "single" if not slow else "mostly_single" if by_channel and slow <= FEW * shifts.size else "slow"
     in_range = (shifts < 0).all() and (shifts >= -TFLITE_FAST_SHIFT).all()
     # the short way takes the sign of the accumulator for that of the product
     return "tflite" if bool(in_range and (requant.multipliers >= 0).all()) else "slow"
